@@ -1,0 +1,1 @@
+"""dcp-hw: dataflow search, hardware generation and measurement for neural network layers."""

@@ -1,0 +1,1 @@
+"""Neural cost predictors on DCP codes: tensors in, metrics out."""

@@ -1,0 +1,1 @@
+"""Simulation of generated arrays against plain numpy references."""

@@ -1,0 +1,1 @@
+"""Exact integer analysis of loop nests under space-time transformations."""
