@@ -10,13 +10,21 @@ lazy val root = (project in file("."))
     name := "dcphw-rtl",
     libraryDependencies ++= Seq(
       "org.chipsalliance" %% "chisel" % chiselVersion,
-      "com.lihaoyi" %% "ujson" % "4.4.2",
+      // the version Chisel itself depends on: a newer one would replace it under Chisel
+      "com.lihaoyi" %% "ujson" % "3.3.1",
       "org.scalatest" %% "scalatest" % "3.2.19" % Test
     ),
     // The plugin is published per full Scala version; 2.13.16 is the newest one
     // for Chisel 7.14.0 and loads into 2.13.18.
     addCompilerPlugin("org.chipsalliance" % "chisel-plugin_2.13.16" % chiselVersion),
-    scalacOptions ++= Seq("-language:reflectiveCalls", "-deprecation", "-feature", "-unchecked", "-Xcheckinit", "-Ymacro-annotations"),
+    scalacOptions ++= Seq(
+      "-language:reflectiveCalls",
+      "-deprecation",
+      "-feature",
+      "-unchecked",
+      "-Xcheckinit",
+      "-Ymacro-annotations"
+    ),
     Compile / mainClass := Some("dcphw.Elaborate"),
     Test / parallelExecution := false,
     assembly / mainClass := Some("dcphw.Elaborate"),
