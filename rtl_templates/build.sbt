@@ -29,6 +29,7 @@ lazy val root = (project in file("."))
     Test / parallelExecution := false,
     assembly / mainClass := Some("dcphw.Elaborate"),
     assembly / test := {},
+    assembly / assemblyJarName := "dcphw-rtl.jar", // dcp_hw/toolchain.py takes it from here
     assembly / assemblyMergeStrategy := {
       case PathList("META-INF", "services", _*)   => MergeStrategy.concat
       case PathList("META-INF", "versions", _*)   => MergeStrategy.first
