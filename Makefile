@@ -1,0 +1,98 @@
+# dcp-hw: `make help` lists the targets. Needs Python >= 3.11, g++ and make; the rest is set up here.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+LAYERSET  ?= mobilenetv2
+HW        ?=
+OBJECTIVE ?= edp
+MODES     ?= fixed,per-layer,example
+LAYERS    ?=
+SEED      ?= 0
+OUT       ?= build/$(LAYERSET)
+N         ?= 200
+JOBS      ?= auto
+
+PY      := .venv/bin/python
+DCP     := .venv/bin/dcp-hw
+PYTEST  := $(PY) -m pytest
+MAIN    := .venv/main.stamp
+TORCH   := .venv/torch.stamp
+
+PYTHON_SOURCES := $(shell find dcp_hw tensorlib sim predictors -type f -not -path '*/__pycache__/*')
+SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rtl_templates/project -maxdepth 4 -type f -not -path '*/target/*' 2>/dev/null)
+
+.PHONY: help setup setup-torch generate test test-unit test-scala test-rtl test-flow \
+        regress lint format bench lock clean FORCE
+
+help: ## This list
+	@printf 'usage: make TARGET [NAME=value ...]\n\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n%s\n' 'example: make generate LAYERSET=resnet101 OBJECTIVE=latency LAYERS=1-4'
+
+# --- environment --------------------------------------------------------------------
+
+setup: $(MAIN) ## Python environment in .venv, from hash-locked requirements
+$(MAIN): requirements/main.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh main
+	@touch $@
+
+setup-torch: $(TORCH) ## The same with torch (several GB); a torch already there is left alone
+$(TORCH): requirements/torch.lock scripts/setup.sh $(MAIN)
+	@scripts/setup.sh torch
+	@touch $@
+
+lock: ## Renew requirements/*.lock from requirements/*.in
+	@scripts/lock.sh
+
+# --- hardware -----------------------------------------------------------------------
+
+GENERATE_ARGS = --layerset '$(LAYERSET)' --objective '$(OBJECTIVE)' --modes '$(MODES)' \
+    --seed '$(SEED)' --out '$(OUT)' $(if $(HW),--hw '$(HW)') $(if $(LAYERS),--layers '$(LAYERS)')
+
+generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES LAYERS SEED OUT]
+$(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN)
+	$(DCP) generate $(GENERATE_ARGS)
+	@touch $@
+
+# Holds the settings of the last run, so that other settings count as a change.
+$(OUT)/generate.args: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' "$(GENERATE_ARGS)" | cmp -s - $@ || printf '%s\n' "$(GENERATE_ARGS)" >$@
+
+# --- checks -------------------------------------------------------------------------
+
+test: test-unit test-scala test-rtl test-flow ## The four below
+
+test-unit: $(MAIN) ## Exact properties in Python: no JVM, no simulator
+	$(PYTEST) tests/unit -n $(JOBS)
+
+test-scala: $(MAIN) ## ScalaTest of the Chisel templates
+	$(PY) -m dcp_hw.toolchain sbt test
+
+test-rtl: $(MAIN) ## Generated arrays in Verilator against the reference
+	$(PYTEST) tests/rtl
+
+test-flow: $(MAIN) ## A tiny layer set from CSV to report, and again with nothing to do
+	$(PYTEST) tests/flow
+
+regress: $(MAIN) ## N random dataflows from SEED, simulated against the reference
+	$(DCP) regress --count '$(N)' --seed '$(SEED)' --out build/regress
+
+lint: $(MAIN) ## ruff on the Python files, bash -n on the scripts
+	.venv/bin/ruff check --quiet .
+	.venv/bin/ruff format --check --quiet .
+	bash -n .ci/run scripts/*.sh
+
+format: $(MAIN) ## Lays out Python and Scala files
+	.venv/bin/ruff check --fix --quiet .
+	.venv/bin/ruff format .
+	$(PY) -m dcp_hw.toolchain sbt scalafmtAll scalafmtSbt
+
+bench: $(MAIN) ## Times search, elaboration and simulation
+	$(DCP) bench --out build/bench
+
+clean: ## Removes build/ only; the environment and caches stay
+	rm -rf build
