@@ -49,21 +49,20 @@ def load_layerset(name: str | Path) -> LayerSet:
 def dump_layerset(layerset: LayerSet, comment: str = "") -> str:
     """CSV text of a layer set; inverse of `load_layerset`.
 
-    Columns in which no layer differs from the default are left out, and so are cells.
+    A column in which every layer has the default is left out, except `count`.
     """
-    defaults = {field.name: field.default for field in fields(Layer)}
-    rows = [
-        {
-            column: getattr(layer, column)
-            for column in COLUMNS
-            if getattr(layer, column) != defaults[column]
-        }
-        for layer in layerset
+    columns = [
+        field.name
+        for field in fields(Layer)
+        if field.name in (*REQUIRED_COLUMNS, "count")
+        or any(getattr(layer, field.name) != field.default for layer in layerset)
     ]
-    columns = [c for c in COLUMNS if c in REQUIRED_COLUMNS or any(c in row for row in rows)]
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines.append(",".join(columns))
-    lines += [",".join(str(row.get(column, "")) for column in columns) for row in rows]
+    for layer in layerset:
+        used = layer.operator.fields
+        cells = (str(getattr(layer, column)) if column in used else "" for column in columns)
+        lines.append(",".join(cells))
     return "\n".join(lines) + "\n"
 
 

@@ -51,6 +51,14 @@ class Operator(StrEnum):
             return ("K", "C", "Y", "X", "R", "S")
         return ("B", "M", "N", "K") if self is Operator.BGEMM else ("M", "N", "K")
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the fields of `Layer` that mean something for this operator."""
+        window = ("stride", "padding", "dilation", "groups", "iy", "ix")
+        return frozenset(
+            ("name", "operator", "count", *self.dims, *(window if self.is_convolution else ()))
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
@@ -117,9 +125,7 @@ class Layer:
                 )
 
     def _check_unused(self) -> None:
-        used = {"name", "operator", "count", *self.operator.dims}
-        if self.operator.is_convolution:
-            used |= {"stride", "padding", "dilation", "groups", "iy", "ix"}
+        used = self.operator.fields
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name not in used and value != field.default:
