@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from tensorlib.errors import TensorlibError
+from tensorlib.errors import AnalysisError
 
 WORD_BYTES = 16
 WORD_BITS = 8 * WORD_BYTES
@@ -16,7 +16,7 @@ Burst = tuple[int, int]
 """Byte address in the memory image, number of bytes (a multiple of 16 except for int32 pieces)."""
 
 
-class ProgramError(TensorlibError):
+class ProgramError(AnalysisError):
     """A command field is out of the range that its bits can hold."""
 
 
