@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,8 +100,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _tail(log: Path) -> str:
     """The last lines of a log that say something, indented."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    return "\n".join(f"  | {line}" for line in (errors or lines)[-_TAIL_LINES:])
+    said = [line for line in lines if not re.match(r"(\[error\]\s+|\s+)at ", line)]  # no traces
+    errors = [line for line in said if re.search("error|exception|failed", line, re.IGNORECASE)]
+    return "\n".join(f"  | {line}" for line in (errors or said)[-_TAIL_LINES:])
 
 
 def note(text: str) -> None:
