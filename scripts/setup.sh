@@ -41,7 +41,6 @@ has_torch() { # python: a torch that works with this environment's numpy
 
 pip_install() {
     # The lock files are complete, so pip must not resolve anything.
-    # --prefer-binary is moot with hashes; isolation keeps user settings out of site-packages.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
         --no-deps "$@" || missing "pip install $* failed (see above); is the package index reachable?"
 }
@@ -49,6 +48,7 @@ pip_install() {
 setup_main() {
     command -v make >/dev/null || missing "make not found; install GNU make"
     command -v g++ >/dev/null || missing "g++ not found; Verilator needs it to compile models"
+    command -v perl >/dev/null || missing "perl not found; Verilator's start script is written in it"
     local python
     python="$(find_python)"
     echo "dcp-hw setup: creating .venv with $("$python" --version)" >&2
