@@ -9,15 +9,9 @@ from typing import Any
 import yaml
 
 from dcp_hw.errors import InputError
+from dcp_hw.technology import DEFAULT_TECHNOLOGY, technologies
 
 HARDWARE_FOLDER = Path(__file__).parent / "hardware"
-
-TECHNOLOGIES = tuple(
-    f"{nanometres}nm-{cell}"
-    for nanometres in (90, 65, 45, 32, 22)
-    for cell in ("hp", "lop", "lstp")
-)
-"""Node and transistor kind: high performance, low operating power, low standby power."""
 
 _BUS_BITS = (32, 64, 128, 256, 512)
 _RANGES = {
@@ -39,7 +33,7 @@ class Hardware:
     bus_in_bits: int = 128  # per cycle
     bus_out_bits: int = 128  # per cycle, at the same time as the input
     clock_mhz: int = 500
-    technology: str = "45nm-lop"
+    technology: str = DEFAULT_TECHNOLOGY  # table of energies, or the path of a YAML file
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -75,9 +69,9 @@ class Hardware:
 def _problem(name: str, value: Any) -> str | None:
     """What is wrong with one value and what would be accepted, or None."""
     if name == "technology":
-        if value not in TECHNOLOGIES:
-            return f"technology is {value!r}; accepted: {', '.join(TECHNOLOGIES)}"
-        return None
+        known = isinstance(value, str) and (value in technologies() or value.endswith(".yaml"))
+        accepted = f"{', '.join(technologies())}, or the path of a .yaml file"
+        return None if known else f"technology is {value!r}; accepted: {accepted}"
     if not isinstance(value, int) or isinstance(value, bool):
         return f"{name} is {value!r} ({type(value).__name__}); accepted: a whole number"
     if name in _RANGES:
@@ -86,6 +80,17 @@ def _problem(name: str, value: Any) -> str | None:
     if value not in _BUS_BITS:
         return f"{name} is {value}; accepted: a power of two, {', '.join(map(str, _BUS_BITS))}"
     return None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a repeated key instead of taking the last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} occurs more than once")
+        return super().construct_mapping(node, deep)
 
 
 def load_hardware(source: str | Path = "default") -> Hardware:
@@ -103,7 +108,7 @@ def load_hardware(source: str | Path = "default") -> Hardware:
             f"hardware '{source}' not found; have {have}\n(or give the path of a YAML file)"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a YAML file: {error}") from error
     except OSError as error:
