@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from dcp_hw.errors import DcpError, InputError, ToolError, ToolMissing, exit_code
+from dcp_hw.errors import CheckFailed, DcpError, InputError, ToolError, ToolMissing, exit_code
 from dcp_hw.process import announced, cache_dir, locked, output_of, run
 from dcp_hw.truststore import java_trust_options
 
@@ -301,19 +301,35 @@ def versions() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code of `python -m dcp_hw.toolchain jar | sbt TASK...`, as the Makefile calls it."""
+    """Exit code of `python -m dcp_hw.toolchain jar | sbt TASK...`, as the Makefile calls it.
+
+    sbt's output is printed whole, also when it fails; a test run without tests fails.
+    """
     try:
         match list(arguments):
             case ["jar"]:
                 print(generator_jar())
             case ["sbt", *tasks] if tasks:
-                print(sbt(*tasks).read_text(), end="")
+                _sbt_to_stdout(tasks)
             case _:
                 raise InputError("usage: python -m dcp_hw.toolchain jar | sbt TASK...")
     except (DcpError, KeyboardInterrupt) as error:
         print(f"dcp-hw: {error or 'stopped'}", file=sys.stderr)
         return exit_code(error) or 1
     return 0
+
+
+def _sbt_to_stdout(tasks: Sequence[str]) -> None:
+    """Nothing; runs sbt tasks and prints what they said."""
+    log = RTL_TEMPLATES / "target" / "sbt.log"
+    try:
+        with announced(f"sbt {' '.join(tasks)}"):
+            sbt(*tasks, log=log)
+    finally:
+        if log.exists():
+            print(log.read_text(errors="replace"), end="", flush=True)
+    if "test" in tasks and not re.search(r"Tests: succeeded [1-9]", log.read_text()):
+        raise CheckFailed(f"no Scala test ran; see {log}")
 
 
 if __name__ == "__main__":

@@ -211,6 +211,32 @@ def test_elaborate_starts_one_jvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "out/elaborate.log").read_text().strip().endswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("[info] Tests: succeeded 3, failed 0", 0),
+        ("[info] No tests were executed.", 1),
+        ("[info] Tests: succeeded 0, failed 0", 1),
+    ],
+)
+def test_scala_tests_must_have_run(
+    said: str,
+    code: int,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def sbt(*tasks: str, log: Path) -> Path:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(said + "\n")
+        return log
+
+    monkeypatch.setattr(toolchain, "RTL_TEMPLATES", project)
+    monkeypatch.setattr(toolchain, "sbt", sbt)
+    assert toolchain.main(["sbt", "test"]) == code
+    assert said in capsys.readouterr().out
+
+
 def test_failure_carries_command_code_and_log(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with pytest.raises(toolchain.ToolError) as caught:
