@@ -11,7 +11,7 @@ OBJECTIVE ?= edp
 MODES     ?= fixed,per-layer,example
 LAYERS    ?=
 SEED      ?= 0
-OUT       ?= build/$(LAYERSET)
+OUT       ?= build/$(basename $(notdir $(LAYERSET)))
 N         ?= 200
 JOBS      ?= auto
 
@@ -53,6 +53,7 @@ GENERATE_ARGS = --layerset '$(LAYERSET)' --objective '$(OBJECTIVE)' --modes '$(M
     --seed '$(SEED)' --out '$(OUT)' $(if $(HW),--hw '$(HW)') $(if $(LAYERS),--layers '$(LAYERS)')
 
 generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES LAYERS SEED OUT]
+	@echo 'up to date: $(OUT)' >&2
 $(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN)
 	$(DCP) generate $(GENERATE_ARGS)
 	@touch $@
