@@ -16,14 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tensorlib.array_parts import (
-    NOTHING, DrainChain, Flags, LoadChain, OperandLinks, SimulationError, SumLinks, Sums,
-)  # fmt: skip
+    NOTHING,
+    DrainChain,
+    Flags,
+    LoadChain,
+    OperandLinks,
+    SimulationError,
+    SumLinks,
+    Sums,
+)
 from tensorlib.links import Ints
 from tensorlib.op import Operator
 from tensorlib.schedule import (
-    LOAD_LEAD, Schedule, local_start, local_steps, pe_windows, port_spans, sweep_extent,
-    sweep_starts, transfer_extent,
-)  # fmt: skip
+    LOAD_LEAD,
+    Schedule,
+    local_start,
+    local_steps,
+    pe_windows,
+    port_spans,
+    sweep_extent,
+    sweep_starts,
+    transfer_extent,
+)
 
 _RADIX = 1 << 12  # names of elements: coordinates in mixed radix, shifted to be positive
 
@@ -192,9 +206,7 @@ class _Simulation:
 
     def _load_chain(self, tensor: str) -> LoadChain:
         chain, loads = self.schedule.chains[tensor], self._transfers(tensor)
-        order, local = (
-            chain.order(self.schedule.shape), local_start(self.schedule, self.sizes)
-        )  # fmt: skip
+        order, local = (chain.order(self.schedule.shape), local_start(self.schedule, self.sizes))
         feed = np.full((self.cycles, len(order)), NOTHING)
         for sweep in np.flatnonzero(loads).tolist():
             for position in range(chain.length):

@@ -49,13 +49,14 @@ class ArrayShape:
     def positions(self) -> Ints:
         """`pes x 2`: `(p1, p2)` of every PE."""
         grid: Ints = np.indices((self.rows, self.columns)).reshape(2, -1).T
-        return grid + np.array(self.origin)
+        positions: Ints = grid + np.array(self.origin)
+        return positions
 
     def shifted(self, dp1: int, dp2: int) -> Ints:
         """`pes`: number of the PE at `p + (dp1, dp2)`, -1 where that is not on the array."""
         row, column = np.indices((self.rows, self.columns)).reshape(2, -1)
         row, column = row + dp1, column + dp2
-        inside = (0 <= row) & (row < self.rows) & (0 <= column) & (column < self.columns)
+        inside = (row >= 0) & (row < self.rows) & (column >= 0) & (column < self.columns)
         return np.where(inside, row * self.columns + column, -1)
 
 

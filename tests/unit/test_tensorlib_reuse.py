@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorlib.errors import AnalysisError
@@ -63,6 +63,7 @@ def test_vectorised_inverse_is_exact():
     assert (stts @ adjugates(stts) == expected).all()
 
 
+@settings(deadline=None)
 @given(non_singular, st.tuples(*[st.integers(-50, 50)] * 3))
 def test_stt_round_trip(stt, x):
     assert stt.loops(stt.apply(x)) == x
@@ -95,6 +96,7 @@ def test_unusable_matrices_are_refused(rows):
 small = st.integers(-4, 4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(small, small, small), min_size=1, max_size=4))
 def test_kernel_is_complete(rows):
     kernel = integer_kernel(rows, 3)
@@ -104,6 +106,7 @@ def test_kernel_is_complete(rows):
         assert contains(kernel, x) == zero
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(small, small, small), min_size=2, max_size=3), st.integers(-3, 3))
 def test_hermite_form_is_canonical(rows, q):
     first, second, *rest = rows
@@ -130,6 +133,7 @@ def test_parse_refuses_what_it_does_not_understand(text):
 # --- reuse --------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(analyses(non_singular))
 def test_reuse_is_the_kernel_seen_from_the_array(analysis):
     for name, reuse in analysis.tensors.items():
@@ -146,6 +150,7 @@ def test_reuse_is_the_kernel_seen_from_the_array(analysis):
         assert reuse.is_output == (name == analysis.op.output)
 
 
+@settings(deadline=None)
 @given(analyses())
 def test_two_spatial_directions_are_axis_aligned_if_possible(analysis):
     for reuse in analysis.tensors.values():
@@ -159,6 +164,7 @@ def test_two_spatial_directions_are_axis_aligned_if_possible(analysis):
             )
 
 
+@settings(deadline=None)
 @given(analyses(), st.sampled_from(list(itertools.product((0, 1), (1, -1), (1, -1)))))
 def test_structure_ignores_swapped_and_mirrored_axes(analysis, symmetry):
     swap, s1, s2 = symmetry
@@ -169,6 +175,7 @@ def test_structure_ignores_swapped_and_mirrored_axes(analysis, symmetry):
     assert other.label() == analysis.label()
 
 
+@settings(deadline=None)
 @given(analyses(), analyses())
 def test_codes_and_keys_agree(a, b):
     if a.op != b.op:
