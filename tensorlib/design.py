@@ -6,7 +6,6 @@ A `Design` that exists is valid: the constructor runs `design_check.check`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -240,26 +239,25 @@ class Design:
     # --- file ---------------------------------------------------------------------------
 
     def canonical_json(self) -> str:
-        """The text that `hash` covers: sorted keys, no white space, ASCII, without `stt`."""
-        from tensorlib.design_json import to_dict
+        """The text of design.json: one per design, whatever wrote the file it came from."""
+        from tensorlib.design_json import to_text
 
-        values = to_dict(self)
-        del values["stt"]
-        return json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return to_text(self)
 
     @cached_property
     def _hash(self) -> str:
-        return hashlib.sha256(self.canonical_json().encode("ascii")).hexdigest()
+        return hashlib.sha256(self.canonical_json().encode("utf-8")).hexdigest()
 
     def hash(self) -> str:
-        """SHA-256 of `canonical_json`, 64 hexadecimal digits; its first 8 are register ID."""
+        """SHA-256 of design.json, 64 hexadecimal digits; its first 8 are register ID.
+
+        Covers name and provenance too; `replace(design, name="x", stt={})` takes them out.
+        """
         return self._hash
 
     def save(self, path: Path) -> None:
         """Nothing; writes design.json, one port, link or stage a line."""
-        from tensorlib.design_json import to_text
-
-        path.write_text(to_text(self), encoding="utf-8")
+        path.write_text(self.canonical_json(), encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> Design:

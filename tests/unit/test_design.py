@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -123,12 +124,14 @@ def test_derived_sizes() -> None:
     assert design.groups == 2
 
 
-def test_hash_leaves_provenance_out_and_nothing_else() -> None:
-    design = family("broadcast", 4, 4)
-    assert replace(design, stt={"a": 1}).hash() == design.hash()
-    assert replace(design, name="other").hash() != design.hash()
+def test_hash_covers_the_file(tmp_path: Path) -> None:
+    design = family("broadcast", 4, 4, stt={"t": [[1, 0, 0]]})
+    design.save(tmp_path / "design.json")
+    assert design.hash() == hashlib.sha256((tmp_path / "design.json").read_bytes()).hexdigest()
     assert replace(design, out_bits=64).hash() != design.hash()
-    assert len(design.hash()) == 64
+    bare = replace(design, stt={})
+    assert bare == design
+    assert bare.hash() != design.hash()
 
 
 def _without_first_link(values: dict) -> None:
