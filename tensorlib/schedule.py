@@ -61,7 +61,7 @@ class Schedule:
         return self.shape.pes // self.chains[tensor].length
 
 
-def elaborate(
+def build_schedule(
     analysis: Analysis,
     sizes: Mapping[str, int],
     *,
@@ -129,7 +129,7 @@ def initiation_interval(analysis: Analysis, sizes: Mapping[str, int]) -> int:
     The largest of: steps of a PE; uses of a port (an element index moves by `M_t u` per cycle
     within its extent); local steps, if an element is kept in place. Transfers of stationary
     tensors come on top, see `sweep_starts`.
-    Raises: `AnalysisError` as `elaborate`.
+    Raises: `AnalysisError` as `build_schedule`.
     Source: docs/design-space.md, "Initiation interval".
     """
     _require_unimodular(analysis)

@@ -14,7 +14,7 @@ from tensorlib.op import BUILT_IN, Operator, conv2d, gemm
 from tensorlib.reuse import Analysis, analyse
 from tensorlib.schedule import (
     Schedule,
-    elaborate,
+    build_schedule,
     initiation_interval,
     local_start,
     local_steps,
@@ -67,7 +67,7 @@ def check(
 
 def test_output_stationary_gemm_by_hand():
     analysis = analyse(gemm(), "mnk", OUTPUT_STATIONARY, SIZES)
-    schedule = elaborate(analysis, SIZES)
+    schedule = build_schedule(analysis, SIZES)
     assert (schedule.shape.rows, schedule.shape.columns) == (3, 5)
     assert skew(analysis) == (1, 1)
     assert initiation_interval(analysis, SIZES) == 7
@@ -85,7 +85,7 @@ def test_shared_port_can_be_busier_than_a_pe():
     # PE (y, k) steps through r; all share one port of I, which sends y + r: 5 + 3 - 1 elements
     sizes = {"y": 5, "k": 4, "r": 3}
     analysis = analyse(conv2d(), "ykr", MULTICAST, sizes)
-    schedule = elaborate(analysis, sizes)
+    schedule = build_schedule(analysis, sizes)
     assert analysis.tensors["I"].basis == ((-1, 0, 1), (0, 1, 0))
     assert schedule.ports("I") == 1
     assert pe_windows(schedule, sizes).longest() == 3
@@ -127,7 +127,7 @@ def test_transfers_delay_sweeps():
     sizes = {"m": 2, "n": 5, "k": 7}
     analysis = analyse(gemm(), "mnk", WEIGHT_STATIONARY, sizes)
     assert analysis.label() == "MNK-STS"
-    schedule = elaborate(analysis, sizes, chain_axis={"B": 1})
+    schedule = build_schedule(analysis, sizes, chain_axis={"B": 1})
     assert schedule.chains["B"].length == 7
     loads = {"B": [True, False, True, True]}
     assert sweep_starts(schedule, 2, 4, loads) == [0, 2, 7, 14]
@@ -145,7 +145,7 @@ def test_one_port_per_element_class(name):
     for structure in distinct_structures(op)[::3]:
         sizes = dict(zip(structure.selected, (4, 3, 5), strict=True))
         analysis = analyse(op, structure.selected, structure.stt, sizes)
-        schedule = elaborate(analysis, sizes)
+        schedule = build_schedule(analysis, sizes)
         for tensor, reuse in analysis.tensors.items():
             if reuse.classes:
                 seen.add(reuse.classes)
@@ -186,7 +186,7 @@ def cases(draw: st.DrawFn, name: str) -> tuple[Schedule, dict[str, int], dict[st
     analysis = analyse(op, selected, draw(unimodular()), built)
     assume(analysis.skew_loop is not None or not any(t.held for t in analysis.tensors.values()))
     axes = {t: draw(st.sampled_from([0, 1])) for t in op.tensor_names}
-    schedule = elaborate(analysis, built, chain_axis=axes)
+    schedule = build_schedule(analysis, built, chain_axis=axes)
     assume(schedule.shape.pes <= 400)
     sizes = {i: draw(st.integers(1, 2)) for i in op.iterators}
     sizes |= {i: draw(st.sampled_from([n, n, max(1, n - 1), 1])) for i, n in built.items()}
@@ -210,7 +210,8 @@ def test_interval_is_the_shortest_possible(data, name):
     tiles = dict.fromkeys(tiles, 2)
     interval = initiation_interval(schedule.analysis, sizes)
     shortest = shortest_interval(schedule, sizes)
-    assert shortest <= interval
+    accesses = [a for rows in schedule.analysis.op.tensors.values() for row in rows for a in row]
+    assert shortest == interval or (max(accesses) > 1 and shortest < interval)
     check(schedule, sizes, shortest, tiles)
     streams = [port_spans(schedule, sizes, t).longest() for t in schedule.links]
     busiest = max([pe_windows(schedule, sizes).longest(), *streams])
@@ -260,7 +261,7 @@ def test_links_lead_to_the_same_element(data, name):
 
 def output_stationary() -> tuple[Analysis, Schedule]:
     analysis = analyse(gemm(), "mnk", OUTPUT_STATIONARY, SIZES)
-    return analysis, elaborate(analysis, SIZES)
+    return analysis, build_schedule(analysis, SIZES)
 
 
 def test_interval_below_the_pe_window_fails():
@@ -284,7 +285,7 @@ def test_a_broken_link_is_found(pe, change):
 
 def test_a_broken_accumulation_link_is_found():
     analysis = analyse(gemm(), "mnk", WEIGHT_STATIONARY, SIZES)
-    schedule = elaborate(analysis, SIZES)
+    schedule = build_schedule(analysis, SIZES)
     check(schedule, SIZES, 5, {"m": 2, "n": 2})
     links = schedule.links["C"]
     delay = links.delay.copy()
@@ -305,31 +306,4 @@ def test_a_chain_against_the_skew_is_found():
 def test_a_larger_array_passes_elements_on():
     shape = ArrayShape((-1, -2), 6, 9)
     analysis = analyse(gemm(), "mnk", OUTPUT_STATIONARY, SIZES)
-    check(elaborate(analysis, SIZES, shape=shape), SIZES, 9, {"m": 2, "n": 2, "k": 2})
-
-
-# --- exhaustive ---------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(4, 3, 5), (5, 5, 5), (2, 7, 3), (1, 4, 6)])
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
-def test_every_structure(name, sizes):
-    op = BUILT_IN[name]()
-    for structure in distinct_structures(op):
-        run_back_to_back(op, structure.selected, structure.stt, sizes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(4, 3, 5), (5, 5, 5), (2, 7, 3), (1, 4, 6)])
-def test_every_gemm_matrix(sizes):
-    for rows in matrices():
-        run_back_to_back(gemm(), ("m", "n", "k"), Stt.of(rows.tolist()), sizes)
-
-
-def run_back_to_back(op: Operator, selected, stt: Stt, sizes: tuple[int, int, int]) -> None:
-    bounds = dict(zip(selected, sizes, strict=True))
-    analysis = analyse(op, selected, stt, bounds)
-    schedule = elaborate(analysis, bounds)
-    full = {i: bounds.get(i, 2) for i in op.iterators}
-    check(schedule, full, initiation_interval(analysis, bounds), {selected[0]: 2, selected[2]: 2})
+    check(build_schedule(analysis, SIZES, shape=shape), SIZES, 9, {"m": 2, "n": 2, "k": 2})
