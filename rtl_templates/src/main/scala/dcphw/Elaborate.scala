@@ -1,0 +1,33 @@
+package dcphw
+
+import java.nio.file.{Files, Path, Paths}
+
+/** Elaborates designs: `--out DIR design.json ...`, one folder of Verilog per design, named after the design. */
+object Elaborate {
+  private val lowering =
+    "disallowLocalVariables,disallowPackedArrays,noAlwaysComb,disallowPortDeclSharing"
+  private val firtoolOptions = Array(
+    s"--lowering-options=$lowering",
+    "--disable-all-randomization",
+    "--strip-debug-info",
+    "-default-layer-specialization=enable"
+  )
+
+  def main(args: Array[String]): Unit = {
+    require(args.length >= 3 && args(0) == "--out", "usage: Elaborate --out DIR design.json ...")
+    val out = Paths.get(args(1))
+    args.drop(2).map(Paths.get(_)).foreach(elaborate(out, _))
+  }
+
+  private def elaborate(out: Path, file: Path): Unit = {
+    val design = Design.parse(Files.readString(file))
+    val folder = out.resolve(design.name)
+    Files.createDirectories(folder)
+    _root_.circt.stage.ChiselStage.emitSystemVerilogFile(
+      new Accelerator(design),
+      Array("--target-dir", folder.toString, "--split-verilog"),
+      firtoolOptions
+    )
+    println(s"${design.name} $folder")
+  }
+}
