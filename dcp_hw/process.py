@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from dcp_hw.errors import ToolError, ToolMissing
 
@@ -54,6 +56,7 @@ def run(
     words = [str(word) for word in command]
     name = what or Path(words[0]).name
     log.parent.mkdir(parents=True, exist_ok=True)
+    interrupts = _HeldInterrupts()
     with log.open("wb") as sink:
         try:
             process = subprocess.Popen(
@@ -66,8 +69,13 @@ def run(
                 start_new_session=True,
             )
         except FileNotFoundError as error:
+            interrupts.release()
             raise ToolMissing(f"{name}: {error.filename} not found", command=words) from error
+        except BaseException:
+            interrupts.release()
+            raise
         try:
+            interrupts.release()
             returncode = process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             _stop(process)
@@ -81,6 +89,35 @@ def run(
         raise ToolError(
             f"{name} failed:\n{_tail(log)}", command=words, returncode=returncode, log=log
         )
+
+
+class _HeldInterrupts:
+    """Keeps Ctrl-C back from its creation to `release`, which then raises it.
+
+    Otherwise one that comes while a process is being started would leave it running, with
+    nobody who knows it. Blocking the signal would not do: the child would inherit that.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+        # signals reach the main thread only, and only that may set handlers
+        self._holds = threading.current_thread() is threading.main_thread()
+        if self._holds:
+            self._previous = signal.signal(signal.SIGINT, self._remember)
+
+    def _remember(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+    def release(self) -> None:
+        """Nothing; from here on Ctrl-C acts as before.
+
+        Raises:
+            KeyboardInterrupt: one came meanwhile.
+        """
+        if self._holds:
+            signal.signal(signal.SIGINT, self._previous)
+        if self._came:
+            raise KeyboardInterrupt
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

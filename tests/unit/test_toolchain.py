@@ -285,6 +285,25 @@ def test_interrupt_stops_children_and_ends_with_130(tmp_path: Path) -> None:
     assert not _is_running(int(pid_file.read_text()))
 
 
+def test_interrupt_while_starting_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen):  # Ctrl-C just before the caller knows the process
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            started.append(self.pid)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["sleep", "60"], log=tmp_path / "log")
+    assert not _is_running(started[0])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def _is_running(pid: int) -> bool:
     """Whether a process exists and is not merely waiting to be reaped."""
     try:
