@@ -2,7 +2,7 @@ package dcphw
 
 import java.nio.file.{Files, Path, Paths}
 
-/** Elaborates designs: `--out DIR design.json ...`, one folder of Verilog per design, named after the design. */
+/** Elaborates designs: `--out DIR name/design.json ...`; the Verilog of `name/design.json` goes to `DIR/name`. */
 object Elaborate {
   private val lowering =
     "disallowLocalVariables,disallowPackedArrays,noAlwaysComb,disallowPortDeclSharing"
@@ -14,14 +14,14 @@ object Elaborate {
   )
 
   def main(args: Array[String]): Unit = {
-    require(args.length >= 3 && args(0) == "--out", "usage: Elaborate --out DIR design.json ...")
+    require(args.length >= 3 && args(0) == "--out", "usage: Elaborate --out DIR name/design.json ...")
     val out = Paths.get(args(1))
     args.drop(2).map(Paths.get(_)).foreach(elaborate(out, _))
   }
 
   private def elaborate(out: Path, file: Path): Unit = {
     val design = Design.parse(Files.readString(file))
-    val folder = out.resolve(design.name)
+    val folder = out.resolve(file.toAbsolutePath.getParent.getFileName)
     Files.createDirectories(folder)
     _root_.circt.stage.ChiselStage.emitSystemVerilogFile(
       new Accelerator(design),
