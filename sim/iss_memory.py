@@ -1,0 +1,170 @@
+"""Banks and parameter memory of the interpreter: what LOADs put where."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.faults import ProgramFault
+from sim.stream import Bytes
+from tensorlib.design import ROW_BYTES, Design, Operand
+from tensorlib.program import Lanes, Load, LoadShape
+
+ADDRESS_MASK = 0xFFFF
+COORDINATE_MASK = 0x3FF
+BASE_MASK = 0x3FFF
+PARAM_WORDS = 7
+
+
+class LaneTable:
+    """Both axes' entries, summed where banks and PEs ask."""
+
+    def __init__(self, design: Design, lanes: Lanes) -> None:
+        if (len(lanes.axis1), len(lanes.axis2)) != (design.rows, design.cols):
+            raise ProgramFault(
+                f"LANES has {len(lanes.axis1)} + {len(lanes.axis2)} entries, the array"
+                f" {design.rows} + {design.cols}"
+            )
+        self.lanes = lanes
+
+    def place(self, tensor: str, lane: tuple[int, int]) -> tuple[int, int, int, int, int]:
+        """Lower bounds a, b, c, base and byte select of a bank with entries `lane`."""
+        one, two = self.lanes.axis1[lane[0]], self.lanes.axis2[lane[1]]
+
+        def total(field: str, mask: int) -> int:
+            name = f"{tensor}_{field}"
+            return int(getattr(one, name) + getattr(two, name)) & mask
+
+        a, b, c = (total(field, COORDINATE_MASK) for field in "abc")
+        return a, b, c, total("base", BASE_MASK), total("select", 15)
+
+    def enabled(self, limits: tuple[int, ...]) -> NDArray[np.bool_]:
+        """PEs, row by row, whose digits are all in 0 .. limit - 1."""
+        one, two = (
+            np.array([lane.digits for lane in axis], dtype=np.int64)
+            for axis in (self.lanes.axis1, self.lanes.axis2)
+        )
+        digits = (one[:, None] + two[None]).astype(np.int8)  # modulo 2^8, two's complement
+        inside = (digits >= 0) & (digits < np.array(limits))
+        return np.asarray(inside.all(axis=2).reshape(-1))
+
+
+class OperandMemory:
+    """The two buffers of all banks of the input or the weight.
+
+    Attributes:
+        data: int8 `2 x banks x bytes`, sign-extended from `widths.data` bits.
+        written: bool, the same shape: bytes written by the last LOAD of the buffer.
+    """
+
+    def __init__(self, design: Design, name: str, operand: Operand) -> None:
+        self.name = name
+        self.operand = operand
+        self.spare_bits = 8 - design.data_bits
+        shape = (2, operand.banks, operand.rows * ROW_BYTES)
+        self.data = np.zeros(shape, dtype=np.int8)
+        self.written = np.zeros(shape, dtype=np.bool_)
+        self.shape: LoadShape | None = None
+        self.table: LaneTable | None = None
+        self._patterns: dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def configure(self, shape: LoadShape) -> None:
+        """Nothing; CONFIG."""
+        self.shape = shape
+        self._patterns = {}
+
+    def place(self, table: LaneTable) -> None:
+        """Nothing; LANES."""
+        self.table = table
+        self._patterns = {}
+
+    def load(self, command: Load, words: Bytes) -> int:
+        """Bank rows written by a LOAD with data words `n x 16`."""
+        if min(command.na, command.nb, command.nc) < 1:
+            raise ProgramFault("na, nb and nc must be >= 1")
+        b = np.arange(command.nb)[:, None]
+        c = np.arange(command.nc)[None]
+        inside = (b >= command.b_lo) & (b < command.b_hi) & (c >= command.c_lo) & (c < command.c_hi)
+        steps = np.zeros((command.na, command.nb, command.nc, ROW_BYTES), dtype=np.int8)
+        values = words.view(np.int8).reshape(command.na, -1, ROW_BYTES)
+        steps[:, inside] = (values << self.spare_bits) >> self.spare_bits
+        key = (command.na, command.nb, command.nc)
+        if key not in self._patterns:
+            self._patterns[key] = self._pattern(*key)
+        target, source = self._patterns[key]
+        written = self.written[command.buffer]
+        written[:] = False
+        assert self.shape is not None
+        data = self.data[command.buffer]
+        if self.shape.byte_mode:
+            data.reshape(-1)[target] = steps.reshape(-1)[source]
+            written.reshape(-1)[target] = True
+        else:
+            data.reshape(-1, ROW_BYTES)[target] = steps.reshape(-1, ROW_BYTES)[source]
+            written.reshape(-1, ROW_BYTES)[target] = True
+        return len(target)
+
+    def _pattern(self, na: int, nb: int, nc: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where words go: rows of all banks and steps, or bytes of both in byte mode."""
+        if self.shape is None or self.table is None:
+            raise ProgramFault("LOAD before CONFIG and LANES")
+        targets, sources = [], []
+        shape, row_bytes = self.shape, ROW_BYTES
+        for bank, lane in enumerate(self.operand.lanes):
+            a0, b0, c0, base, select = self.table.place(self.name, lane)
+            a, b, c = (
+                np.flatnonzero(((np.arange(n) - low) & COORDINATE_MASK) < extent)
+                for n, low, extent in (
+                    (na, a0, shape.extent_a),
+                    (nb, b0, shape.extent_b),
+                    (nc, c0, shape.extent_c),
+                )
+            )
+            grid = a[:, None, None], b[None, :, None], c[None, None, :]
+            strides = (shape.stride_a, shape.stride_b, shape.stride_c)
+            address = -base + sum(g * s for g, s in zip(grid, strides, strict=True))
+            address = (np.asarray(address) & ADDRESS_MASK).reshape(-1)
+            step = ((grid[0] * nb + grid[1]) * nc + grid[2]).reshape(-1)
+            if len(address) and int(address.max()) // row_bytes >= self.operand.rows:
+                raise ProgramFault(
+                    f"{self.name} bank {bank} is written at byte {int(address.max())}; it has"
+                    f" {self.operand.rows} rows of {row_bytes}"
+                )
+            if shape.byte_mode:
+                targets.append(bank * self.operand.rows * row_bytes + address)
+                sources.append(step * row_bytes + select)
+            else:
+                targets.append(bank * self.operand.rows + address // row_bytes)
+                sources.append(step)
+        return np.concatenate(targets), np.concatenate(sources)
+
+
+class ParamMemory:
+    """The two buffers of scale parameters, rows of 16 channels.
+
+    Attributes:
+        bias, multiplier, shift: int32, int32, uint8, `2 x rows x 16`.
+        written: bool `2 x rows`.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.rows = design.param_rows
+        shape = (2, self.rows, 16)
+        self.bias = np.zeros(shape, dtype=np.int32)
+        self.multiplier = np.zeros(shape, dtype=np.int32)
+        self.shift = np.zeros(shape, dtype=np.uint8)
+        self.written = np.zeros(shape[:2], dtype=np.bool_)
+
+    def load(self, command: Load, words: Bytes) -> None:
+        """Nothing; a LOAD of `na` blocks of seven words."""
+        blocks = command.na
+        if (command.nb, command.nc) != (PARAM_WORDS, 1) or command.data_words != 7 * blocks:
+            raise ProgramFault("a LOAD of parameters needs nb = b_hi = 7, nc = c_hi = 1")
+        if not 1 <= blocks <= self.rows:
+            raise ProgramFault(f"{blocks} parameter blocks do not fit {self.rows} rows")
+        data = words.reshape(blocks, -1)
+        n = command.buffer
+        self.bias[n, :blocks] = data[:, :64].copy().view("<i4")
+        self.multiplier[n, :blocks] = data[:, 64:96].copy().view("<u2")
+        self.shift[n, :blocks] = data[:, 96:112]
+        self.written[n] = np.arange(self.rows) < blocks
