@@ -156,10 +156,10 @@ class ParamMemory:
         self.written = np.zeros(shape[:2], dtype=np.bool_)
 
     def load(self, command: Load, words: Bytes) -> None:
-        """Nothing; a LOAD of `na` blocks of seven words."""
-        blocks = command.na
-        if (command.nb, command.nc) != (PARAM_WORDS, 1) or command.data_words != 7 * blocks:
-            raise ProgramFault("a LOAD of parameters needs nb = b_hi = 7, nc = c_hi = 1")
+        """Nothing; a LOAD of blocks of seven words."""
+        blocks, rest = divmod(command.data_words, PARAM_WORDS)
+        if rest or command.data_words != command.steps:
+            raise ProgramFault("a LOAD of parameters needs seven words per block and no padding")
         if not 1 <= blocks <= self.rows:
             raise ProgramFault(f"{blocks} parameter blocks do not fit {self.rows} rows")
         data = words.reshape(blocks, -1)

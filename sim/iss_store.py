@@ -40,8 +40,13 @@ class StoreUnit:
         group = 1 << command.log2_group
         if group > LANES or min(command.bounds) < 1:
             raise ProgramFault("log2_group must be 0 to 4 and bounds >= 1")
-        if not command.int32 and command.bounds[0] * group != LANES:
-            raise ProgramFault(f"int8 with G = {group} needs n0 = {LANES // group}")
+        steps = command.bounds[0]
+        if group < LANES and (
+            steps > LANES // group or (not command.int32 and steps * group < LANES)
+        ):
+            raise ProgramFault(
+                f"n0 = {steps} does not fit G = {group}; a batch has {LANES // group}"
+            )
         index = np.indices(command.bounds[::-1]).reshape(4, -1)[::-1]  # loop 0 fastest
         sums = self._lanes(command, index, output.data)  # steps x lanes
         written = self._lanes(command, index, output.written)
@@ -56,8 +61,7 @@ class StoreUnit:
         valid = LANES * block[:, None] + channel < command.channels
         pixel = lane // group
         sent = np.array([command.pixel_mask >> q & 1 for q in range(LANES // group)], dtype=bool)
-        if not command.int32:
-            valid &= sent[pixel]
+        valid &= sent[pixel]
         if np.any(valid & ~written):
             step, wrong = np.argwhere(valid & ~written)[0]
             raise ProgramFault(f"step {step}, lane {wrong} sends an output that was never written")

@@ -82,7 +82,7 @@ def conv_row_stationary(
         Store(
             output_buffer=0, bounds=(16, width, 1, 1), lane_strides=(0, 0, 0, 0),
             address_strides=(width, 1, 0, 0), param_strides=(0, 0, 0, 0), log2_group=0,
-            channels=16, int32=True, bursts=tuple(bursts),
+            channels=16, int32=True, pixel_mask=15, bursts=tuple(bursts),
         ),
         End(),
     )  # fmt: skip
