@@ -10,34 +10,36 @@ class AxiStream(bits: Int) extends Bundle {
   val tdata = Output(UInt(bits.W))
 }
 
-class AxiStreamLast(bits: Int) extends AxiStream(bits) {
-  val tlast = Output(Bool())
-}
-
 /** The accelerator of one design (docs/hardware.md). */
 class Accelerator(design: Design) extends Module {
   override def desiredName: String = "Accelerator"
   val s_axil = IO(new AxiLitePort)
   val s_axis = IO(Flipped(new AxiStream(design.busInBits)))
-  val m_axis = IO(new AxiStreamLast(design.busOutBits))
+  val m_axis = IO(new AxiStream(design.busOutBits))
 
-  private val adapter = Module(new InputAdapter(design.busInBits))
-  private val decoder = Module(new Decoder(design))
-  private val lanes = Module(new LaneTable(design))
-  private val inputBanks = Module(new OperandBanks(design, design.input))
-  private val weightBanks = Module(new OperandBanks(design, design.weight))
-  private val sequencer = Module(new Sequencer(design))
-  private val array = Module(new PeArray(design))
-  private val outputBanks = Module(new OutputBanks(design))
-  private val store = Module(new StoreUnit(design))
-  private val sender = Module(new OutputAdapter(design.busOutBits))
-  private val activity = Module(new Activity(design))
   private val registers = Module(new AxiLite(8 + Activity.counters))
 
-  // --- stream in
+  // A start command resets all but the registers' bus.
   private val running = RegInit(false.B)
   private val finished = RegInit(false.B)
-  when(registers.io.start && !running) {
+  private val start = registers.io.start && (!running || finished)
+  private val coreReset = reset.asBool || start
+  private def core[M <: Module](module: => M): M = withReset(coreReset)(Module(module))
+
+  private val adapter = core(new InputAdapter(design.busInBits))
+  private val decoder = core(new Decoder(design))
+  private val lanes = core(new LaneTable(design))
+  private val inputBanks = core(new OperandBanks(design, design.input))
+  private val weightBanks = core(new OperandBanks(design, design.weight))
+  private val sequencer = core(new Sequencer(design))
+  private val array = core(new PeArray(design))
+  private val outputBanks = core(new OutputBanks(design))
+  private val store = core(new StoreUnit(design))
+  private val sender = core(new OutputAdapter(design.busOutBits))
+  private val activity = core(new Activity(design))
+
+  // --- stream in
+  when(start) {
     running := true.B
     finished := false.B
   }
@@ -48,8 +50,8 @@ class Accelerator(design: Design) extends Module {
   decoder.io.word <> adapter.io.word
 
   // --- tokens
-  private val full = RegInit(VecInit.fill(3, 2)(false.B)) // input, weight, parameters
-  private val complete = RegInit(VecInit.fill(2)(false.B))
+  private val full = withReset(coreReset)(RegInit(VecInit.fill(3, 2)(false.B))) // input, weight, parameters
+  private val complete = withReset(coreReset)(RegInit(VecInit.fill(2)(false.B)))
   private val command = sequencer.io.command
   private val done = sequencer.io.finished
   for (n <- 0 until 2) {
@@ -72,8 +74,8 @@ class Accelerator(design: Design) extends Module {
   store.io.outputComplete := complete
 
   // --- commands
-  private val execQueue = Module(new Queue(new ExecCommand, 4))
-  private val storeQueue = Module(new Queue(new StoreCommand, 4))
+  private val execQueue = core(new Queue(new ExecCommand, 4))
+  private val storeQueue = core(new Queue(new StoreCommand, 4))
   execQueue.io.enq <> decoder.io.exec
   storeQueue.io.enq <> decoder.io.store
   sequencer.io.exec <> execQueue.io.deq
@@ -88,7 +90,7 @@ class Accelerator(design: Design) extends Module {
   lanes.io.limits := command.limits
 
   private def taps[T <: Data](first: T, count: Int, reset: T): Vec[T] =
-    VecInit((1 until count).scanLeft(first)((v, _) => RegNext(v, reset)))
+    withReset(coreReset)(VecInit((1 until count).scanLeft(first)((v, _) => RegNext(v, reset))))
   private val steps = taps(sequencer.io.step, design.skewMax + 4, 0.U.asTypeOf(new Step))
   private val fills = taps(sequencer.io.fill, design.skewMax + 2, 0.U.asTypeOf(new OperandRead))
 
@@ -134,8 +136,7 @@ class Accelerator(design: Design) extends Module {
   sender.io.beat.ready := m_axis.tready
   private val allDone = decoder.io.ended && !execQueue.io.deq.valid && sequencer.io.idle &&
     !storeQueue.io.deq.valid && store.io.idle
-  m_axis.tlast := false.B
-  when(running && (allDone || decoder.io.error)) { finished := true.B }
+  when(running && !start && (allDone || decoder.io.error)) { finished := true.B }
 
   // --- activity and registers
   private val count = activity.io
