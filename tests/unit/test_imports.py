@@ -21,7 +21,7 @@ MAY_IMPORT = {
 }
 # package -> what it may import from elsewhere, besides the standard library
 FOREIGN = {
-    "tensorlib": {"numpy"},
+    "tensorlib": {"numpy", "numba"},
     "predictors": {"numpy", "torch"},
     "sim": {"numpy", "cocotb", "cocotb_tools", "cocotbext"},
     "dcp_hw": {"numpy", "numba", "torch", "yaml", "jsonschema", "matplotlib", "rich", "pyarrow"}
