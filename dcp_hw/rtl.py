@@ -45,7 +45,7 @@ def verilog(designs: Sequence[Design]) -> list[Rtl]:
     root.mkdir(parents=True, exist_ok=True)
     generator = toolchain.generator_jar().stem
     folders = [root / _key(design.hash(), generator) for design in designs]
-    with locked(root / "lock"):
+    with locked("verilog"):
         missing = {
             folder: design
             for folder, design in zip(folders, designs, strict=True)

@@ -53,7 +53,7 @@ def _nvdla(cols: int, depth: int, words: int) -> Specs:
     """Axis 1 output channels, axis 2 input channels: input shared along 1, tree along 2."""
     slots = next(g for g in (16, 8, 4, 2, 1) if cols % g == 0)
     return _specs(
-        _operand(MULTICAST, OWN, depth, slots=slots),
+        _operand(MULTICAST, OWN, depth),  # a bank a column, so that columns can be window taps
         _operand(OWN, OWN, depth, slots=slots),
         _result(OWN, "tree", words),
     )
@@ -91,6 +91,15 @@ def _output_broadcast(cols: int, depth: int, words: int) -> Specs:
     return _specs(
         _operand(MULTICAST, OWN, depth),
         _operand(OWN, MULTICAST, depth),
+        _result(OWN, OWN, words, chain_axis=1),
+    )
+
+
+def _pixel_multicast(cols: int, depth: int, words: int) -> Specs:
+    """ShiDianNao-like: one weight for all PEs, an output each, drained along axis 1."""
+    return _specs(
+        _operand(OWN, OWN, depth),
+        _operand(MULTICAST, MULTICAST, depth),
         _result(OWN, OWN, words, chain_axis=1),
     )
 
@@ -139,6 +148,7 @@ FAMILIES: dict[str, Callable[[int, int, int], Specs]] = {
     "input_stationary": _input_stationary,
     "output_stationary": _output_stationary,
     "output_broadcast": _output_broadcast,
+    "pixel_multicast": _pixel_multicast,
     "row_stationary": _row_stationary,
     "row_systolic": _row_systolic,
     "reduce_both": _reduce_both,

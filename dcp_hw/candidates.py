@@ -1,0 +1,199 @@
+"""Accelerators worth considering for a hardware budget: what `fixed`, `per-layer` and `example` choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from dcp_hw.hardware import Hardware
+from tensorlib.design import Design
+from tensorlib.families import family
+
+PARAM_ROWS = 8
+"""16-channel blocks of scale parameters per buffer."""
+
+MAX_ROWS = 4096
+"""Rows that a 16-bit byte address reaches."""
+
+Split = tuple[int, int, int]
+"""Shares of the on-chip memory for input, weight and output, in 20ths."""
+
+SPLITS: tuple[Split, ...] = (
+    *((10, 5, 5), (8, 6, 6), (8, 4, 8), (6, 8, 6), (12, 4, 4), (5, 10, 5), (4, 8, 8), (6, 4, 10)),
+    *((12, 6, 2), (8, 10, 2), (4, 14, 2)),
+)
+
+Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """A way to lay a network on an array.
+
+    Attributes:
+        key: short name, part of file names.
+        family: of `tensorlib.families`.
+        title: what a reader calls it.
+        label: TensorLib's form: selected loops, then one letter per tensor (docs/design-space.md).
+        loops: role of axis 1, axis 2 and time.
+        stt: space-time transformation, rows p1, p2, t.
+        one_loop_per_axis: no composite axes in its mappings.
+    """
+
+    key: str
+    family: str
+    title: str
+    label: str
+    loops: tuple[str, str, str]
+    stt: Matrix
+    one_loop_per_axis: bool = False
+
+
+_IDENTITY: Matrix = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+_SKEWED: Matrix = ((1, 0, 0), (0, 1, 0), (1, 1, 1))
+_ROWS: Matrix = ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+
+STYLES = (
+    Style(
+        key="uo",
+        family="unicast_tree",
+        title="unicast x reduction tree",
+        label="KCX-UUB",
+        loops=("k|y|x", "c|s", "any"),
+        stt=_IDENTITY,
+    ),
+    Style(
+        key="uw",
+        family="unicast_multicast",
+        title="unicast x shared weight",
+        label="KXC-UMU",
+        loops=("k|y|x", "y|x", "any"),
+        stt=_IDENTITY,
+    ),
+)
+
+EXAMPLES = (
+    Style(
+        key="ws",
+        family="weight_stationary",
+        title="weight-stationary systolic K x C",
+        label="KCX-STS",
+        loops=("k", "c", "x"),
+        stt=_SKEWED,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="os",
+        family="output_stationary",
+        title="output-stationary systolic K x X",
+        label="KXC-SST",
+        loops=("k", "x", "c"),
+        stt=_SKEWED,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="is",
+        family="input_stationary",
+        title="input-stationary systolic C x X",
+        label="CXK-TSS",
+        loops=("c", "x", "k"),
+        stt=_SKEWED,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="kc",
+        family="nvdla",
+        title="K x C, multicast and reduction tree (NVDLA-like)",
+        label="KCX-MUM",
+        loops=("k", "c", "x"),
+        stt=_IDENTITY,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="om",
+        family="output_broadcast",
+        title="output-stationary multicast K x X",
+        label="KXC-MMT",
+        loops=("k", "x", "c"),
+        stt=_IDENTITY,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="yx",
+        family="pixel_multicast",
+        title="output-stationary Y x X (ShiDianNao-like)",
+        label="YXC-UBT",
+        loops=("y", "x", "c"),
+        stt=_IDENTITY,
+        one_loop_per_axis=True,
+    ),
+    Style(
+        key="ry",
+        family="row_systolic",
+        title="row-stationary R x Y (Eyeriss-like)",
+        label="RYX-MMS",
+        loops=("r", "y", "x"),
+        stt=_ROWS,
+        one_loop_per_axis=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One design to consider."""
+
+    style: Style
+    design: Design
+
+
+def shapes(style: Style, pes: int) -> list[tuple[int, int]]:
+    """Array shapes (rows, columns) of a style within `pes` PEs."""
+    if style.key == "uo":
+        return [(pes // cols, cols) for cols in (4, 2, 8) if pes >= cols]
+    if style.key == "uw":
+        return [(rows, pes // rows) for rows in (32, 16, 64) if pes >= rows]
+    if style.key == "ry":
+        return [(rows, pes // rows) for rows in (3, 4, 6) if pes >= rows]
+    side = 1 << ((pes.bit_length() - 1) // 2)
+    sizes = [side, 2 * side, side // 2]
+    return [(rows, pes // rows) for rows in sizes if 1 <= rows <= pes]
+
+
+def design_of(style: Style, rows: int, cols: int, split: Split, hardware: Hardware) -> Design | None:
+    """The design with as deep banks as the split allows; None if a bank would be empty."""
+    probe = family(style.family, rows, cols, depth=1, words=1)
+    params = 2 * PARAM_ROWS * 112
+    total = hardware.sram_bytes - params
+    input_bytes, weight_bytes, output_bytes = (total * share // 20 for share in split)
+    input_rows = min(MAX_ROWS, input_bytes // (32 * probe.input.banks))
+    weight_rows = min(MAX_ROWS, weight_bytes // (32 * probe.weight.banks))
+    words = output_bytes // (8 * probe.output.banks)
+    if min(input_rows, weight_rows, words) < 1:
+        return None
+    return replace(
+        probe,
+        name=f"{style.key}_{rows}x{cols}_{split[0]}_{split[1]}_{split[2]}",
+        input=replace(probe.input, rows=input_rows),
+        weight=replace(probe.weight, rows=weight_rows),
+        output=replace(probe.output, words=words),
+        param_rows=PARAM_ROWS,
+        in_bits=hardware.bus_in_bits,
+        out_bits=hardware.bus_out_bits,
+        stt={
+            "label": style.label,
+            "loops": list(style.loops),
+            "T": [list(row) for row in style.stt],
+            "one_loop_per_axis": style.one_loop_per_axis,
+        },
+    )
+
+
+def candidates(styles: tuple[Style, ...], hardware: Hardware) -> Iterator[Candidate]:
+    """All designs of some styles: every array shape with every memory split."""
+    for style in styles:
+        for (rows, cols), split in product(shapes(style, hardware.pes), SPLITS):
+            design = design_of(style, rows, cols, split, hardware)
+            if design is not None:
+                yield Candidate(style=style, design=design)
