@@ -192,32 +192,37 @@ def gemm_tree(design: Design, gemm: Gemm) -> Sample:
 
 
 def gemm_nvdla(design: Design, gemm: Gemm) -> Sample:
-    """`nvdla`: axis 1 = n, axis 2 = k (4 bytes of a row)."""
+    """`nvdla`: axis 1 = n, axis 2 = 16-channel blocks of k, whose weights share a row."""
     image = Image()
     x = image.put(blocks(gemm.a.T[:, :, None]))
-    w = image.put(gemm.weight_words())
-    nb, kb = -(-gemm.n // P), gemm.kb
+    nb, ko = -(-gemm.n // P), gemm.kb // P
+    # byte (n, k block / P, k in block, k block mod P)
+    packed = gemm.weight_words().reshape(gemm.n, ko, P, 16).swapaxes(2, 3)
+    w = image.put(packed)
+    row = 16 * P * ko  # bytes of one n
     config = Config(
-        input_load=LoadShape(stride_a=16 * gemm.m, stride_b=16, extent_a=kb, extent_b=gemm.m),
-        weight_load=LoadShape(stride_a=16 * kb, stride_c=16, extent_a=nb, extent_b=1, extent_c=kb),
-        input_strides=six(P, 16 * gemm.m, 16, 0),
-        weight_strides=six(P, 16, 0, 16 * kb),
+        input_load=LoadShape(
+            stride_a=16 * gemm.m, stride_c=16, extent_a=ko, extent_b=1, extent_c=gemm.m
+        ),
+        weight_load=LoadShape(stride_a=row, stride_c=16, extent_a=nb, extent_b=1, extent_c=P * ko),
+        input_strides=six(1, 16 * gemm.m, 16, 0),
+        weight_strides=six(P, 16 * P, 0, row),
         output_strides=six(0, 0, 1, gemm.m),
         run_depth=2,
         reduction_mask=3,
     )
     before: list[Command] = [
         config,
-        lanes(lambda i: Lane(weight_b=i), plain, design),
+        lanes(lambda i: Lane(weight_b=i), lambda j: Lane(input_b=j), design),
         Load(
-            tensor="input", buffer=0, na=kb, nb=gemm.m, b_hi=gemm.m,
-            bursts=((x, 16 * kb * gemm.m),),
+            tensor="input", buffer=0, na=ko, nb=P, nc=gemm.m, b_hi=P, c_hi=gemm.m,
+            bursts=((x, 16 * P * ko * gemm.m),),
         ),
         Load(
-            tensor="weight", buffer=0, na=nb, nb=P, nc=kb, b_hi=P, c_hi=kb,
-            bursts=((w, 16 * gemm.n * kb),),
+            tensor="weight", buffer=0, na=nb, nb=P, nc=P * ko, b_hi=P, c_hi=P * ko,
+            bursts=((w, row * gemm.n),),
         ),
-        single(bounds=six(P, kb, gemm.m, nb, fill=1)),
+        single(bounds=six(16, ko, gemm.m, nb, fill=1)),
     ]  # fmt: skip
     return finish_gemm(gemm, design, before, _channel_stores(gemm), image)
 
