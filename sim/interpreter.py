@@ -18,7 +18,17 @@ from sim.iss_memory import LaneTable, OperandMemory, ParamMemory
 from sim.iss_store import StoreUnit
 from sim.stream import DROPPED, Bytes, build_stream, load_words, scatter
 from tensorlib.design import Design
-from tensorlib.program import TENSORS, Command, Config, End, Exec, Lanes, Load, Store
+from tensorlib.program import (
+    TENSORS,
+    Command,
+    Config,
+    End,
+    Exec,
+    Lanes,
+    Load,
+    ProgramError,
+    Store,
+)
 
 __all__ = ["DROPPED", "ProgramFault", "Result", "build_stream", "interpret", "scatter"]
 
@@ -84,6 +94,10 @@ class _Machine:
         """Nothing; takes one command, after all earlier ones that can have run."""
         if self.ended:
             raise ProgramFault("commands after END")
+        try:
+            command.words()
+        except ProgramError as error:
+            raise ProgramFault(str(error)) from error
         match command:
             case Config() | Lanes():
                 if self.execs:

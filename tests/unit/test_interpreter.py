@@ -117,6 +117,7 @@ def strides(field: str, loop: int, stride: int) -> Callable[[Config], Config]:
 @pytest.mark.parametrize(
     ("name", "kind", "change", "message"),
     [
+        ("broadcast", Load, lambda c: replace(c, na=1024), "does not fit 10 bits"),
         ("unicast_tree", Exec, lambda c: replace(c, input_base=1), "crosses a row"),
         ("broadcast", Exec, lambda c: replace(c, input_base=96), "its last LOAD did not write it"),
         ("broadcast", Exec, lambda c: replace(c, weight_base=4096), "banks have 256 rows"),
