@@ -104,12 +104,17 @@ def test_torch_only_where_named() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def dotted(path: Path) -> str:
+    """Name under which a file of a package is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 @pytest.mark.parametrize(
-    "module", [path.stem for path in modules("dcp_hw") if path.stem not in NEEDS_TORCH]
+    "module", [dotted(path) for path in modules("dcp_hw") if path.stem not in NEEDS_TORCH]
 )
 def test_loads_without_torch(module: str) -> None:
     """Also through other modules: a fresh interpreter in which torch cannot be imported."""
-    program = f"import sys; sys.modules['torch'] = None; import dcp_hw.{module}"
+    program = f"import sys; sys.modules['torch'] = None; import {module}"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -1,0 +1,1 @@
+"""The MAESTRO design space: dataflows as directives, MAESTRO's own cost model, files and codes."""
