@@ -43,7 +43,7 @@ def verilog(designs: Sequence[Design]) -> list[Rtl]:
     """
     root = cache_dir() / "verilog"
     root.mkdir(parents=True, exist_ok=True)
-    generator = toolchain.generator_jar().stem
+    generator = generator_key()
     folders = [root / _key(design.hash(), generator) for design in designs]
     with locked("verilog"):
         missing = {
@@ -94,6 +94,11 @@ def model(rtl: Rtl, *, jobs: int = 2) -> runner.Built:
         )
     except SimError as error:
         raise ToolError(str(error)) from error
+
+
+def generator_key() -> str:
+    """Names the generator: changes with the Chisel sources."""
+    return toolchain.generator_jar().stem
 
 
 def _key(*parts: str) -> str:
