@@ -1,0 +1,184 @@
+"""The best mapping of a layer on a design.
+
+Lanes are enumerated, tile sizes scanned with a compiled estimate (`scan`), and the best of them
+ranked by the exact cycle model on their commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcp_hw import scan
+from dcp_hw.axes import axes_of
+from dcp_hw.lane_options import Lanes, constants, lane_options, mapping_of
+from dcp_hw.lowering import Lowering, Program, lower
+from dcp_hw.mapping import LaneSplit, Mapping, Unmappable
+from dcp_hw.metrics import Infeasible
+from dcp_hw.problem import BLOCK, Problem, ceil_div, problem_of
+from dcp_hw.workload import Layer
+from tensorlib.design import Design
+from tensorlib.errors import AnalysisError
+from tensorlib.timing import Prediction, predict
+
+OBJECTIVES = ("latency", "energy", "edp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long to search: lanes scanned, estimates kept, mappings ranked exactly."""
+
+    lanes: int
+    keep: int
+    exact: int
+
+
+EFFORTS = {
+    "quick": Effort(lanes=24, keep=8, exact=6),
+    "normal": Effort(lanes=60, keep=24, exact=24),
+    "thorough": Effort(lanes=200, keep=64, exact=96),
+}
+
+Score = Callable[[Prediction], float]
+
+
+def best_mapping(
+    layer: Layer,
+    design: Design,
+    *,
+    score: Score | None = None,
+    effort: str = "normal",
+    int32: bool = False,
+) -> tuple[Mapping, Program, Prediction] | Infeasible:
+    """The best mapping found, its program and its exact prediction.
+
+    Args:
+        score: what to minimise, of the exact prediction; latency by default.
+        effort: `quick`, `normal` or `thorough`.
+    """
+    problem = problem_of(layer)
+    found = _best(problem, design, score, EFFORTS[effort], int32)
+    if isinstance(found, Infeasible):
+        return Infeasible(f"{layer.name}: {found.reason}")
+    mapping, prediction = found
+    program = lower(layer, design, mapping, int32=int32)
+    if isinstance(program, Infeasible):
+        return program
+    return mapping, program, prediction
+
+
+def _best(
+    problem: Problem, design: Design, score: Score | None, effort: Effort, int32: bool
+) -> tuple[Mapping, Prediction] | Infeasible:
+    candidates = ranked(problem, design, effort, int32=int32)
+    if not candidates:
+        return Infeasible(f"no tile of it fits design {design.name}")
+    score = score or (lambda prediction: float(prediction.latency_cycles))
+    best: tuple[float, Mapping, Prediction] | None = None
+    reason = ""
+    tried = 0
+    for bound, mapping in candidates:
+        if tried >= effort.exact:
+            break
+        prediction = evaluate(problem, design, mapping, int32=int32)
+        if isinstance(prediction, str):
+            reason = prediction
+            continue
+        tried += 1
+        value = score(prediction)
+        if best is None or value < best[0]:
+            best = (value, mapping, prediction)
+        del bound
+    if best is None:
+        return Infeasible(reason or "no mapping")
+    value, mapping, prediction = best
+    for change in ({"snake": True}, {"late_params": False}):
+        other = replace(mapping, **change)
+        changed = evaluate(problem, design, other, int32=int32)
+        if not isinstance(changed, str) and score(changed) < value:
+            value, mapping, prediction = score(changed), other, changed
+    return mapping, prediction
+
+
+def evaluate(
+    problem: Problem, design: Design, mapping: Mapping, *, int32: bool = False
+) -> Prediction | str:
+    """The exact prediction of a mapping, or why it cannot run."""
+    try:
+        lowering = Lowering(problem, design, mapping, int32=int32, bursts=False)
+        return predict(design, list(lowering.commands()))
+    except (Unmappable, AnalysisError) as error:
+        return str(error)
+
+
+def ranked(
+    problem: Problem, design: Design, effort: Effort, *, int32: bool = False
+) -> list[tuple[int, Mapping]]:
+    """Estimated cycles and mappings, best first."""
+    axes = axes_of(design)
+    found: list[tuple[int, Mapping]] = []
+    options = lane_options(problem, design)
+    for steps, lanes, split in options[: effort.lanes]:
+        if len(found) > effort.exact and steps > found[effort.exact][0]:
+            break
+        g = constants(problem, design, lanes, split, int32=int32)
+        estimates, sizes = scan.scan(g, *_tile_sizes(problem, design, split, lanes), effort.keep)
+        for value, row in zip(estimates.tolist(), sizes.tolist(), strict=True):
+            if value < scan.FAR:
+                mapping = mapping_of(lanes, axes, tuple(row[:7]))
+                found.append((value, replace(mapping, tiles=scan.TILE_ORDERS[row[7]])))
+        found.sort(key=lambda item: item[0])
+    return found
+
+
+def _tile_sizes(
+    problem: Problem, design: Design, split: LaneSplit, lanes: Lanes
+) -> tuple[NDArray[np.int64], ...]:
+    """Steps per lane to try: kt, ct, yt, xt, and EXECs per tile."""
+    n = split.lanes
+    unit_k = split.ki * split.kd
+    # steps of k per 16 channels
+    whole_k = ceil_div(problem.k, n["k"])
+    kts = _steps(whole_k)
+    block = BLOCK // np.gcd(BLOCK, unit_k)
+    kts = {k if k == whole_k and split.ko == 1 else ceil_div(k, block) * block for k in kts}
+    if problem.depthwise and split.byte_input and split.ko > 1:
+        kts |= {1}
+    whole_c = ceil_div(problem.c, n["c"])
+    cts = _steps(whole_c)
+    block = 1 if split.byte_input else BLOCK // np.gcd(BLOCK, split.ci)
+    if problem.depthwise or problem.c4:
+        cts = {whole_c}
+    else:
+        cts = {c if c == whole_c and split.co == 1 else ceil_div(c, block) * block for c in cts}
+    ys, xs = (_steps(ceil_div(problem.size(x), n[x]), 48) for x in "yx")
+    if problem.c4 and n["x"] > 1:
+        xs = {ceil_div(x, 4) * 4 for x in xs} | {ceil_div(x, 2) * 2 for x in xs}
+    if problem.depthwise and split.byte_input and design.input.slots > 1:
+        taps = n["s"] if split.s_slots else ceil_div(problem.s, n["s"])
+        most = (BLOCK - (taps - 1) * problem.dilation - 1) // problem.stride + 1
+        xs = {x for x in xs if x <= most} | {max(1, min(most, ceil_div(problem.x, n["x"])))}
+    del lanes
+    parts = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28], dtype=np.int64)
+    if problem.y > 1:
+        parts = parts[:10]
+    arrays = [np.array(sorted(v), dtype=np.int64) for v in (kts, cts, ys, xs)]
+    return (*arrays, parts)
+
+
+@lru_cache(maxsize=4096)
+def _step_list(whole: int, most: int) -> tuple[int, ...]:
+    values = sorted({ceil_div(whole, n) for n in range(1, whole + 1)}, reverse=True)
+    if len(values) > most:
+        chosen = np.unique(np.geomspace(1, len(values), most).astype(int) - 1)
+        values = [values[i] for i in chosen]
+    return tuple(values)
+
+
+def _steps(whole: int, most: int = 24) -> set[int]:
+    """Distinct balanced tile sizes, at most `most`, larger ones denser."""
+    return set(_step_list(whole, most))
