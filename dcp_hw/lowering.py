@@ -26,6 +26,8 @@ from tensorlib.program import Burst, Command, Config, End, Exec, Lanes, Load, St
 
 PARAM_WORDS = 7
 RUN_DISTANCE = 3
+QUEUE = 4
+"""Commands that the exec queue and the store queue hold."""
 SCHEMA = 1
 
 
@@ -176,11 +178,13 @@ class Lowering:
         ends = [s for n, s in enumerate(steps) if n % c_tiles == c_tiles - 1]
         params = Residency([self._params_key(s) for s in ends])
         waiting: list[list[Command]] = []
+        loads = self._load_places(inputs, weights)
         for n, step in enumerate(steps):
-            if inputs.load[n]:
-                yield self._input_load(step, inputs.buffer[n])
-            if weights.load[n]:
-                yield self._weight_load(step, weights.buffer[n])
+            for tensor, use in loads[n]:
+                if tensor == "input":
+                    yield self._input_load(steps[use], inputs.buffer[use])
+                else:
+                    yield self._weight_load(steps[use], weights.buffer[use])
             output = n // c_tiles
             complete = n % c_tiles == c_tiles - 1
             yield self._exec(
@@ -199,13 +203,11 @@ class Lowering:
             fresh = params.load[output] and not self.int32
             if fresh:
                 tail.append(self._params_load(step, params.buffer[output]))
-            tail += self.plan.stores(
+            tail += self._stores_of(
                 step,
-                output_buffer=output % 2,
-                int32=self.int32,
-                output_address=self.regions["output"] if self.with_bursts else None,
-                params_buffer=params.buffer[output],
-                params_first=self._params_key(step)[1] * self.params_tiles * layout.tiles.k // BLOCK,
+                output % 2,
+                self.regions["output"] if self.with_bursts else None,
+                params.buffer[output],
                 release_params=params.release[output] and not self.int32,
             )
             if fresh and self.mapping.late_params and n + 1 < len(steps):
@@ -215,6 +217,51 @@ class Lowering:
         for late in waiting:
             yield from late
         yield End()
+
+    def _load_places(
+        self, inputs: Residency, weights: Residency
+    ) -> list[list[tuple[str, int]]]:
+        """Per EXEC the loads (tensor, EXEC that needs it) that go before it.
+
+        A load follows the EXEC that frees its buffer. It holds up the decoder, so it lets as
+        many EXECs pass as the queues hold, if it is not needed before.
+        """
+        places: list[list[tuple[str, int]]] = [[] for _ in self.steps]
+        stores = len(self._stores_of(self.steps[0], 0, None)) if self.steps else 1
+        ahead = QUEUE // stores if stores <= QUEUE else 1
+        for tensor, residency in (("input", inputs), ("weight", weights)):
+            free_after = [-1, -1]
+            for n, load in enumerate(residency.load):
+                if load:
+                    after = free_after[residency.buffer[n]]
+                    places[n if after < 0 else min(n, after + 1 + ahead)].append((tensor, n))
+                if residency.release[n]:
+                    free_after[residency.buffer[n]] = n
+        for place in places:
+            place.sort(key=lambda item: item[1])
+        return places
+
+    def _stores_of(
+        self,
+        step: Step,
+        buffer: int,
+        address: int | None,
+        params_buffer: int = 0,
+        *,
+        release_params: bool = False,
+    ) -> list[Store]:
+        return self.plan.stores(
+            step,
+            output_buffer=buffer,
+            int32=self.int32,
+            output_address=address,
+            params_buffer=params_buffer,
+            params_first=self._params_key(step)[1]
+            * self.params_tiles
+            * self.layout.tiles.k
+            // BLOCK,
+            release_params=release_params,
+        )
 
     def _exec(
         self,

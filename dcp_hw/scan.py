@@ -240,10 +240,12 @@ def estimate(  # noqa: C901 - one formula after the other
     last_pixels = min(g[NY] * min(ys, y_end), g[Y]) * min(g[NX] * min(xs, x_end), g[X])
     last_store = _ceil(min(g[NK] * min(ks, k_end), g[K]), 16) * last_pixels * scale * g[R_OUT] + 8
     last_exec = min(ks, k_end) * c_end * min(ys, y_end) * min(xs, x_end) * taps_steps + g[FINISH]
+    parts = _ceil(kt, ks) * _ceil(yt, ys) * _ceil(xt, xs)
+    if parts > 5:  # more than the queues hold: they wait behind the next tile's load
+        loads += compute * (parts - 5) // parts // g[R_IN]
     busy = prologue + compute + last_store
     loading = g[SETUP] + loads * g[R_IN] + last_exec + last_store
     storing = prologue + first + g[FINISH] + stores
-    # half of the second largest is a guess at what does not overlap
     return max(busy, max(loading, storing))
 
 
