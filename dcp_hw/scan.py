@@ -250,6 +250,31 @@ def estimate(  # noqa: C901 - one formula after the other
 
 
 @numba.njit(cache=True)
+def best_parts(
+    g: np.ndarray, kt: int, ct: int, yt: int, xt: int, parts: np.ndarray, c_whole: bool
+) -> tuple[int, int, int, int, int]:
+    """Best estimate of a tile over its EXEC sizes and tile orders: value, ks, ys, xs, order."""
+    best, at = FAR, (kt, yt, xt, 0)
+    for pk in parts:
+        ks = _ceil(kt, pk)
+        if pk > 1 and (not c_whole or ks * g[KI] * g[KD] % 16 or _ceil(kt, ks) != pk):
+            continue
+        for py in parts:
+            ys = _ceil(yt, py)
+            if py > 1 and (not c_whole or _ceil(yt, ys) != py):
+                continue
+            for px in parts:
+                xs = _ceil(xt, px)
+                if px > 1 and (not c_whole or _ceil(xt, xs) != px):
+                    continue
+                for order in range(3):
+                    value = estimate(g, kt, ct, yt, xt, ks, ys, xs, order)
+                    if value < best:
+                        best, at = value, (ks, ys, xs, order)
+    return best, at[0], at[1], at[2], at[3]
+
+
+@numba.njit(cache=True)
 def scan(  # noqa: C901
     g: np.ndarray,
     kts: np.ndarray,
@@ -277,34 +302,12 @@ def scan(  # noqa: C901
                     c_whole = g[DEPTHWISE] == 1 or ct * g[NC] >= g[C]
                     if not operands_fit(g, kt, ct, yt, xt):
                         continue
-                    for pk in parts:
-                        ks = _ceil(kt, pk)
-                        if pk > 1 and (
-                            not c_whole
-                            or ks * g[KI] * g[KD] % 16
-                            or _ceil(kt, ks) != pk
-                        ):
-                            continue
-                        for py in parts:
-                            ys = _ceil(yt, py)
-                            if py > 1 and (not c_whole or _ceil(yt, ys) != py):
-                                continue
-                            for px in parts:
-                                xs = _ceil(xt, px)
-                                if px > 1 and (not c_whole or _ceil(xt, xs) != px):
-                                    continue
-                                for order in range(3):
-                                    value = estimate(g, kt, ct, yt, xt, ks, ys, xs, order)
-                                    if value >= best[worst]:
-                                        continue
-                                    best[worst] = value
-                                    found[worst, 0] = kt
-                                    found[worst, 1] = ct
-                                    found[worst, 2] = yt
-                                    found[worst, 3] = xt
-                                    found[worst, 4] = ks
-                                    found[worst, 5] = ys
-                                    found[worst, 6] = xs
-                                    found[worst, 7] = order
-                                    worst = np.argmax(best)
+                    value, ks, ys, xs, order = best_parts(g, kt, ct, yt, xt, parts, c_whole)
+                    if value >= best[worst]:
+                        continue
+                    best[worst] = value
+                    row = (kt, ct, yt, xt, ks, ys, xs, order)
+                    for n in range(8):
+                        found[worst, n] = row[n]
+                    worst = np.argmax(best)
     return best, found

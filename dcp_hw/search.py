@@ -6,7 +6,7 @@ ranked by the exact cycle model on their commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -95,13 +95,46 @@ def _best(
         del bound
     if best is None:
         return Infeasible(reason or "no mapping")
+    return _refined(problem, design, score, best, int32)
+
+
+def _refined(
+    problem: Problem,
+    design: Design,
+    score: Score,
+    best: tuple[float, Mapping, Prediction],
+    int32: bool,
+) -> tuple[Mapping, Prediction]:
+    """The best mapping after exact steps to better neighbours."""
     value, mapping, prediction = best
-    for change in ({"snake": True}, {"late_params": False}):
-        other = replace(mapping, **change)
-        changed = evaluate(problem, design, other, int32=int32)
-        if not isinstance(changed, str) and score(changed) < value:
-            value, mapping, prediction = score(changed), other, changed
+    seen = {mapping}
+    improved = True
+    while improved:
+        improved = False
+        for other in neighbours(mapping):
+            if other in seen:
+                continue
+            seen.add(other)
+            changed = evaluate(problem, design, other, int32=int32)
+            if not isinstance(changed, str) and score(changed) < value:
+                value, mapping, prediction = score(changed), other, changed
+                improved = True
+                break
     return mapping, prediction
+
+
+def neighbours(mapping: Mapping) -> Iterator[Mapping]:
+    """Mappings that differ in one thing: direction, place of parameters, EXEC sizes, order."""
+    yield replace(mapping, snake=not mapping.snake)
+    yield replace(mapping, late_params=not mapping.late_params)
+    for tile, part in (("kt", "ks"), ("yt", "ys"), ("xt", "xs")):
+        whole, size = getattr(mapping, tile), getattr(mapping, part)
+        pieces = ceil_div(whole, size)
+        for count in (pieces - 1, pieces + 1):
+            if 1 <= count <= whole and ceil_div(whole, count) != size:
+                yield replace(mapping, **{part: ceil_div(whole, count)})
+    for order in scan.TILE_ORDERS:
+        yield replace(mapping, tiles=order)
 
 
 def evaluate(
