@@ -133,7 +133,7 @@ module DcpHarness #(
 
   wire out_valid;
   wire [OUT_BITS-1:0] out_data;
-  reg out_ready, out_held;
+  reg out_ready, out_shy, out_held;
   reg [OUT_BITS-1:0] out_before;
   reg [31:0] out_pause;
   reg [63:0] out_beats, last_out;
@@ -141,6 +141,7 @@ module DcpHarness #(
 
   initial begin
     out_ready = 1;
+    out_shy = 0;
     out_held = 0;
     out_before = 0;
     out_pause = 0;
@@ -159,7 +160,10 @@ module DcpHarness #(
     if (sink_stall != 0) begin
       if (out_pause != 0) out_pause <= out_pause - 1;
       else if ({16'd0, random[31:16]} < sink_stall) out_pause <= {16'd0, random[15:0]} % longest;
-      out_ready <= out_pause == 0 && {16'd0, random[31:16]} >= sink_stall;
+      // a sink may wait for valid before it is ready; this one does for some of the beats
+      if (out_valid && out_ready) out_shy <= random[0];
+      out_ready <= out_pause == 0 && {16'd0, random[31:16]} >= sink_stall &&
+                   (!out_shy || (out_valid && !out_ready));
       out_held <= !reset && out_valid && !out_ready;
       out_before <= out_data;
       if (!reset && out_held) begin
