@@ -49,9 +49,9 @@ def random_program(rng: random.Random, design: Design, tiles: int) -> list[Comma
         if rng.random() < 0.7:
             commands += late
             late = []
-            if rng.random() < 0.2:
+            if tile < tiles - 1 and rng.random() < 0.2:
                 commands.append(random_config(rng, design))
-            if rng.random() < 0.2:
+            if tile < tiles - 1 and rng.random() < 0.2:
                 commands.append(random_lanes(rng, design))
     commands += late
     for index in reversed(range(len(commands))):  # the last word sent ends the program
