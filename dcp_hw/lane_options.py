@@ -16,21 +16,19 @@ from tensorlib.design import Design
 
 Lanes = tuple[Digits, Digits]
 
-_ORDERS = {
-    None: "csrxyk",
-    "output": "csrxyk",
-    "weight": "xycsrk",
-    "input": "kcsrxy",
-}
-"""Order of sequencer loops per held tensor, innermost first."""
+_ORDERS = {None: "csrxyk", "output": "csrxyk", "weight": "xykcsr", "input": "kxycsr"}
 
 
-def loop_order(axes: Axes) -> str:
-    """The order of sequencer loops that suits a design."""
+def loop_order(axes: Axes, problem: Problem) -> str:
+    """The order of sequencer loops that suits a design, innermost first."""
+    if axes.chain == "input" and problem.depthwise:
+        return "ckxysr"  # the input lacks c only, which has one step
     return _ORDERS[axes.chain]
 
 
-def mapping_of(lanes: Lanes, axes: Axes, sizes: tuple[int, ...] = (1,) * 7) -> Mapping:
+def mapping_of(
+    lanes: Lanes, axes: Axes, problem: Problem, sizes: tuple[int, ...] = (1,) * 7
+) -> Mapping:
     """A mapping from lanes and kt, ct, yt, xt, ks, ys, xs."""
     kt, ct, yt, xt, ks, ys, xs = sizes
     return Mapping(
@@ -43,7 +41,7 @@ def mapping_of(lanes: Lanes, axes: Axes, sizes: tuple[int, ...] = (1,) * 7) -> M
         ks=ks,
         ys=ys,
         xs=xs,
-        order=loop_order(axes),
+        order=loop_order(axes, problem),
     )
 
 
@@ -61,11 +59,28 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
             if names & {loop for loop, _ in two}:
                 continue
             try:
-                split = split_lanes(problem, axes, slots, mapping_of((one, two), axes))
+                split = split_lanes(problem, axes, slots, mapping_of((one, two), axes, problem))
             except Unmappable:
+                continue
+            if not _placeable(problem, axes, split):
                 continue
             found[(one, two)] = (least_steps(problem, split), (one, two), split)
     return sorted(found.values(), key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
+
+
+def _placeable(problem: Problem, axes: Axes, split: LaneSplit) -> bool:
+    """Whether input banks can hold what the lanes need, whatever the tile."""
+    rt, st = (ceil_div(problem.size(x), split.lanes[x]) for x in "rs")
+    if problem.c4 and split.lanes["s"] > 1 and st * problem.dilation % 4:
+        return False
+    if not axes.diagonal:
+        return True
+    loops = set(split.axis)
+    if loops in ({"y", "r"}, {"x", "s"}):
+        # neighbours along both axes are one step of the input apart
+        tap = (rt if "r" in loops else st) * problem.dilation
+        return tap % problem.stride == 0 and not (problem.c4 and "s" in loops)
+    return len(loops) <= 1 and loops <= set("yxrs") and not (problem.c4 and loops & set("xs"))
 
 
 def least_steps(problem: Problem, split: LaneSplit) -> int:

@@ -235,24 +235,26 @@ class Layout:
         """Nothing; sets sizes of the output words [y][x][k']."""
         m, s = self.mapping, self.split
         places = {"k": 1, "x": 1, "y": 1}
+        drained = self.axes.drained
         self.drained_loop: str | None = None
-        if self.axes.drained is not None:
-            on_axis = [x for x in (m.axis1, m.axis2)[self.axes.drained] if x[1] > 1]
-            self.drained_loop = on_axis[0][0] if on_axis else "x"
-            places[self.drained_loop] = self.axes.size[self.axes.drained]
+        idle = 1  # positions of a drained axis that carries no loop: written, never stored
+        if drained is not None:
+            on_axis = [x for x in (m.axis1, m.axis2)[drained] if x[1] > 1]
+            if on_axis:
+                self.drained_loop = on_axis[0][0]
+                places[self.drained_loop] = self.axes.size[drained]
+            else:
+                idle = self.axes.size[drained]
         group = BLOCK // s.ki
         self.k_pitch = ceil_div(m.ks * s.kd, group) * group  # words of one pixel
         self.y_pitch = self.k_pitch * m.xs * places["x"]
-        self.output_words = self.y_pitch * m.ys * places["y"]
-        self.lane_pitch = {
-            "k": 1,
-            "x": self.k_pitch * m.xs,
-            "y": self.y_pitch * m.ys,
-            None: 0,
-        }[self.drained_loop]
-        self.output_base = (self.design.output.chain_length - 1) * self.lane_pitch
-        if self.drained_loop is None:
-            self.output_base = 0
+        words = self.y_pitch * m.ys * places["y"]
+        self.output_words = words * idle
+        self.lane_pitch = 0
+        if drained is not None:
+            pitches = {"k": 1, "x": self.k_pitch * m.xs, "y": self.y_pitch * m.ys, None: words}
+            self.lane_pitch = pitches[self.drained_loop]
+        self.output_base = max(0, self.design.output.chain_length - 1) * self.lane_pitch
 
     @cached_property
     def output_strides(self) -> dict[str, int]:

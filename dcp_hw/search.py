@@ -162,7 +162,7 @@ def ranked(
         estimates, sizes = scan.scan(g, *_tile_sizes(problem, design, split, lanes), effort.keep)
         for value, row in zip(estimates.tolist(), sizes.tolist(), strict=True):
             if value < scan.FAR:
-                mapping = mapping_of(lanes, axes, tuple(row[:7]))
+                mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))
                 found.append((value, replace(mapping, tiles=scan.TILE_ORDERS[row[7]])))
         found.sort(key=lambda item: item[0])
     return found
@@ -195,6 +195,10 @@ def _tile_sizes(
         taps = n["s"] if split.s_slots else ceil_div(problem.s, n["s"])
         most = (BLOCK - (taps - 1) * problem.dilation - 1) // problem.stride + 1
         xs = {x for x in xs if x <= most} | {max(1, min(most, ceil_div(problem.x, n["x"])))}
+    if axes_of(design).diagonal and len(split.axis) == 2:
+        tap = "r" if "r" in split.axis else "s"
+        reach = ceil_div(problem.size(tap), n[tap]) * problem.dilation // problem.stride
+        ys, xs = ({reach}, xs) if tap == "r" else (ys, {reach})
     del lanes
     parts = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28], dtype=np.int64)
     if problem.y > 1:
