@@ -9,6 +9,8 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
+from slow_events import banks_that_keep, enabled_pes, nest, valid_outputs
+
 from tensorlib.design import Design
 from tensorlib.program import TENSORS, Command, Config, End, Exec, Lanes, Load, Store
 
@@ -18,12 +20,6 @@ QUEUE = 4
 
 class Stuck(Exception):
     """Nothing has happened for very long."""
-
-
-def nest(bounds: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Indices of a loop nest, loop 0 fastest."""
-    for index in itertools.product(*(range(n) for n in reversed(bounds))):
-        yield index[::-1]
 
 
 class SlowMachine:
@@ -202,7 +198,10 @@ class SlowMachine:
                 ):
                     yield (command.b_lo <= b < command.b_hi and command.c_lo <= c < command.c_hi)
                     if command.tensor != "params":
-                        self.keep(command.tensor, a, b, c)
+                        banks = banks_that_keep(
+                            self.design, self.config, self.lanes, command.tensor, (a, b, c)
+                        )
+                        self.count[f"{command.tensor}_write"] += banks
                 self.at(self.cycle + 2, lambda: self.fill(command))
             case Exec():
                 yield True
@@ -214,19 +213,6 @@ class SlowMachine:
     def fill(self, command: Load) -> None:
         self.loading.discard((command.tensor, command.buffer))
         self.full[command.tensor][command.buffer] = True
-
-    def keep(self, tensor: str, *at: int) -> None:
-        """Counts the banks that keep a word."""
-        assert self.config is not None
-        assert self.lanes is not None
-        shape = getattr(self.config, f"{tensor}_load")
-        for i, j in getattr(self.design, tensor).lanes:
-            one, two = self.lanes.axis1[i], self.lanes.axis2[j]
-            self.count[f"{tensor}_write"] += all(
-                (x - getattr(one, f"{tensor}_{n}") - getattr(two, f"{tensor}_{n}")) % 1024
-                < getattr(shape, f"extent_{n}")
-                for x, n in zip(at, "abc", strict=True)
-            )
 
     # --- exec unit ------------------------------------------------------------------------
 
@@ -263,7 +249,7 @@ class SlowMachine:
         length = design.chain_length
         held = design.chain_tensor
         operand_held = held in ("input", "weight")
-        enabled = self.enabled(command)
+        enabled = enabled_pes(self.lanes, command)
         if operand_held:
             yield from [False] * (length + 1)
         bounds = command.bounds
@@ -334,17 +320,6 @@ class SlowMachine:
                 self.at(self.cycle + skew + 5 + drain, lambda: self.exec_done(command))
             yield True
 
-    def enabled(self, command: Exec) -> int:
-        """PEs with all digits in range."""
-        assert self.lanes is not None
-        total = 0
-        for one, two in itertools.product(self.lanes.axis1, self.lanes.axis2):
-            digits = [
-                (a + b + 128) % 256 - 128 for a, b in zip(one.digits, two.digits, strict=True)
-            ]
-            total += all(0 <= d < n for d, n in zip(digits, command.limits, strict=True))
-        return total
-
     def exec_done(self, command: Exec) -> None:
         self.exec_busy = False
         self.nest = None
@@ -389,11 +364,7 @@ class SlowMachine:
                 while self.used + words > FIFO:
                     yield False
                 self.used += words  # seen from the next cycle on
-            step = 0 if group == 16 else index[0]
-            block = sum(i * (s % 16) for i, s in zip(index, command.param_strides, strict=True))
-            for lane in range(16):
-                channel = 16 * (block % 256) + step * group + lane % group
-                self.count["requantise"] += channel < command.channels and mask[lane // group]
+            self.count["requantise"] += valid_outputs(command, index)
             if single or index[0] == command.bounds[0] - 1:
                 self.at(self.cycle + 6, lambda: self.offer(words))
             if n == len(indices) - 1:

@@ -28,6 +28,7 @@ def _sibling(name: str) -> ModuleType:
     return module
 
 
+_sibling("slow_events")  # which slow_timing imports
 slow_timing = _sibling("slow_timing")
 random_programs = _sibling("random_programs")
 BUSES = ((128, 128), (64, 32), (32, 64), (32, 128), (128, 32))
