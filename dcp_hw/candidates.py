@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 from dcp_hw.hardware import Hardware
 from tensorlib.design import Design
@@ -20,9 +19,14 @@ Split = tuple[int, int, int]
 """Shares of the on-chip memory for input, weight and output, in 20ths."""
 
 SPLITS: tuple[Split, ...] = (
-    *((10, 5, 5), (8, 6, 6), (8, 4, 8), (6, 8, 6), (12, 4, 4), (5, 10, 5), (4, 8, 8), (6, 4, 10)),
-    *((12, 6, 2), (8, 10, 2), (4, 14, 2)),
+    *((10, 5, 5), (8, 6, 6), (10, 4, 6), (8, 5, 7), (12, 4, 4), (8, 4, 8), (6, 8, 6), (9, 6, 5)),
 )
+"""Of the array shape that a style is first tried with."""
+
+FEW_SPLITS = SPLITS[:2]
+"""Of its other array shapes."""
+
+EXAMPLE_SPLITS: tuple[Split, ...] = ((10, 5, 5), (5, 5, 10), (8, 6, 6))
 
 Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
@@ -153,11 +157,11 @@ def shapes(style: Style, pes: int) -> list[tuple[int, int]]:
     if style.key == "uo":
         return [(pes // cols, cols) for cols in (4, 2, 8) if pes >= cols]
     if style.key == "uw":
-        return [(rows, pes // rows) for rows in (32, 16, 64) if pes >= rows]
+        return [(rows, pes // rows) for rows in (32, 16) if pes >= rows]
     if style.key == "ry":
-        return [(rows, pes // rows) for rows in (3, 4, 6) if pes >= rows]
+        return [(rows, pes // rows) for rows in (3, 6) if pes >= rows]
     side = 1 << ((pes.bit_length() - 1) // 2)
-    sizes = [side, 2 * side, side // 2]
+    sizes = [side, 2 * side]
     return [(rows, pes // rows) for rows in sizes if 1 <= rows <= pes]
 
 
@@ -191,9 +195,17 @@ def design_of(style: Style, rows: int, cols: int, split: Split, hardware: Hardwa
 
 
 def candidates(styles: tuple[Style, ...], hardware: Hardware) -> Iterator[Candidate]:
-    """All designs of some styles: every array shape with every memory split."""
+    """Designs of some styles: array shapes and memory splits."""
     for style in styles:
-        for (rows, cols), split in product(shapes(style, hardware.pes), SPLITS):
-            design = design_of(style, rows, cols, split, hardware)
-            if design is not None:
-                yield Candidate(style=style, design=design)
+        for number, (rows, cols) in enumerate(shapes(style, hardware.pes)):
+            for split in _splits(style, number):
+                design = design_of(style, rows, cols, split, hardware)
+                if design is not None:
+                    yield Candidate(style=style, design=design)
+
+
+def _splits(style: Style, shape: int) -> tuple[Split, ...]:
+    """Memory splits to try with a style's array shape number `shape`."""
+    if style in EXAMPLES:
+        return EXAMPLE_SPLITS
+    return SPLITS if shape == 0 and style is STYLES[0] else FEW_SPLITS

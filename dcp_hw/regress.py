@@ -1,0 +1,259 @@
+"""Random designs and layers on generated Verilog: bit-exact, cycle-exact, also under stalls.
+
+Case `n` of a seed is the same whatever else runs: `dcp-hw regress --seed S --only n` repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dcp_hw import rtl
+from dcp_hw.errors import DcpError, InputError
+from dcp_hw.lowering import lower
+from dcp_hw.measure import Job, measure
+from dcp_hw.metrics import Infeasible
+from dcp_hw.process import note
+from dcp_hw.progress import progress
+from dcp_hw.draw import random_mapping
+from dcp_hw.work import Work
+from dcp_hw.workload import Layer
+from sim.layer_data import PROFILES
+from sim.runner import Stalls
+from tensorlib.design import Design
+from tensorlib.families import FAMILIES, family
+
+SHAPES = ((4, 4), (1, 4), (8, 2), (3, 5), (16, 1), (7, 3), (16, 4), (5, 8), (2, 2), (12, 3))
+BUSES = (32, 64, 128)
+OPERATORS = ("gemm", "conv", "conv", "dwconv", "dwconv", "bgemm", "grouped")
+SMALL = (1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 20, 24, 31, 33, 40)
+MAX_CYCLES = 30_000
+DESIGN_TRIES = 40
+"""Draws of a layer and a mapping before another design is taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A design, a layer that runs on it, and how."""
+
+    seed: int
+    number: int
+    design: Design
+    layer: Layer
+    work: Work
+    profile: str
+    stalls: Stalls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """What came of a case; `failure` is None if all of it held."""
+
+    seed: int
+    number: int
+    design: str
+    layer: str
+    words: int
+    predicted_cycles: int
+    measured_cycles: int
+    failure: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything held."""
+        return self.failure is None
+
+    def repeat(self) -> str:
+        """The command that repeats the case, and why it failed."""
+        return f"dcp-hw regress --seed {self.seed} --only {self.number}   # {self.failure}"
+
+    def record(self) -> dict[str, object]:
+        """As JSON."""
+        return asdict(self)
+
+
+def draw(seed: int, number: int) -> Case:
+    """Case `number` of a seed."""
+    rng = random.Random(f"{seed}/{number}")
+    while True:
+        design = _design(rng, number)
+        for _ in range(DESIGN_TRIES):
+            try:
+                layer = _layer(rng)
+            except InputError:
+                continue  # sizes that do not fit each other
+            mapping = random_mapping(layer, design, rng)
+            if isinstance(mapping, Infeasible):
+                continue
+            program = lower(layer, design, mapping, int32=rng.random() < 0.3)
+            if isinstance(program, Infeasible):
+                continue
+            work = Work(program)
+            if work.predicted_cycles > MAX_CYCLES:
+                continue
+            return Case(
+                seed=seed,
+                number=number,
+                design=design,
+                layer=layer,
+                work=work,
+                profile=rng.choice(PROFILES),
+                stalls=Stalls(
+                    source=rng.choice((0.02, 0.2, 0.6)),
+                    sink=rng.choice((0.02, 0.2, 0.6)),
+                    longest=rng.choice((1, 3, 20)),
+                    seed=rng.randrange(1, 1 << 31),
+                ),
+            )
+
+
+def _design(rng: random.Random, number: int) -> Design:
+    kinds = sorted(FAMILIES)
+    # every family in turn, so that few cases cover them all
+    kind = kinds[number % len(kinds)]
+    rows, cols = rng.choice(SHAPES)
+    if rng.random() < 0.3:
+        rows, cols = cols, rows
+    return family(
+        kind,
+        rows,
+        cols,
+        name=f"{kind}_{rows}x{cols}_{number}",
+        depth=rng.choice((8, 24, 64, 100)),
+        words=rng.choice((16, 60, 256)),
+        in_bits=rng.choice(BUSES),
+        out_bits=rng.choice(BUSES),
+        param_rows=rng.choice((1, 3, 8)),
+    )
+
+
+def _layer(rng: random.Random) -> Layer:
+    def size(most: int) -> int:
+        return rng.choice([n for n in SMALL if n <= most])
+
+    operator = rng.choice(OPERATORS)
+    if operator == "gemm":
+        return Layer(name="gemm", operator="gemm", M=size(40), N=size(40), K=size(40))
+    if operator == "bgemm":
+        return Layer(
+            name="bgemm", operator="bgemm", B=rng.choice((1, 2, 3)), M=size(13), N=size(20),
+            K=size(20),
+        )  # fmt: skip
+    window_r, window_s = rng.choice(((1, 1), (3, 3), (3, 1), (2, 2), (1, 3), (5, 5)))
+    stride, dilation = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 1, 2))
+    padding = rng.choice((0, 0, 1, 2))
+    padding = min(padding, ((min(window_r, window_s) - 1) * dilation + 1) // 2)
+    height, width = size(13), size(17)
+    common = dict(
+        Y=height, X=width, R=window_r, S=window_s, stride=stride, padding=padding,
+        dilation=dilation,
+    )  # fmt: skip
+    if operator == "dwconv":
+        channels = max(2, size(40))
+        return Layer(
+            name="dwconv", operator="dwconv", K=channels, C=channels, groups=channels, **common
+        )
+    if operator == "grouped":
+        groups = rng.choice((2, 3))
+        inputs, outputs = groups * rng.choice((2, 4, 16)), groups * rng.choice((2, 5, 16))
+        return Layer(name="grouped", operator="conv", K=outputs, C=inputs, groups=groups, **common)
+    return Layer(name="conv", operator="conv", K=size(33), C=size(33), **common)
+
+
+def check(case: Case, one: rtl.Rtl) -> CaseResult:
+    """What comes of a case: without stalls, then with."""
+    work = case.work
+    job = Job(
+        rtl=one, layer=case.layer, work=work, seed=case.number, profile=case.profile
+    )
+    words = measured = 0
+    failure = None
+    try:
+        built = rtl.model(one, jobs=1)
+        plain = measure(job, built)
+        words, measured = plain.words_compared, plain.latency_cycles
+        stalled = measure(job, built, case.stalls)
+        wrong = {
+            name: (plain.counters[name], value)
+            for name, value in work.prediction.counters.items()
+            if plain.counters[name] != value
+        }
+        if not plain.correct:
+            failure = f"{plain.mismatches} of {words} values differ"
+        elif measured != work.predicted_cycles:
+            failure = f"{measured} cycles, predicted {work.predicted_cycles}"
+        elif wrong:
+            failure = f"counters (measured, predicted): {wrong}"
+        elif not stalled.correct:
+            failure = f"with stalls {stalled.mismatches} of {words} values differ"
+    except DcpError as error:
+        failure = str(error).splitlines()[0]
+    return CaseResult(
+        seed=case.seed,
+        number=case.number,
+        design=case.design.name,
+        layer=str(case.layer),
+        words=words,
+        predicted_cycles=work.predicted_cycles,
+        measured_cycles=measured,
+        failure=failure,
+    )
+
+
+def run(
+    *, count: int, seed: int, out: Path, only: int | None = None, workers: int = 2, batch: int = 20
+) -> list[CaseResult]:
+    """Results of cases 0 .. count - 1 of a seed, or of one; passed ones are not run again.
+
+    Raises: InputError for a count below 1.
+    """
+    if count < 1:
+        raise InputError(f"count must be >= 1, got {count}")
+    numbers = [only] if only is not None else list(range(count))
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / f"results-{seed}.jsonl"
+    known = {} if only is not None else _read(log, rtl.generator_key())
+    results = [known[n] for n in numbers if n in known]
+    todo = [n for n in numbers if n not in known]
+    with progress("regression", len(numbers)) as advance, ThreadPoolExecutor(workers) as pool:
+        advance(len(results))
+        try:
+            for first in range(0, len(todo), batch):
+                cases = [draw(seed, n) for n in todo[first : first + batch]]
+                made = rtl.verilog([case.design for case in cases])
+                for result in pool.map(check, cases, made):
+                    results.append(result)
+                    if only is None and result.passed:
+                        _append(log, result)
+                    advance(1, "" if result.passed else f"FAILED {result.repeat()}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    note(f"results: {log}")
+    return results
+
+
+def _append(log: Path, result: CaseResult) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps({**result.record(), "generator": rtl.generator_key()}) + "\n")
+
+
+def _read(log: Path, generator: str) -> dict[int, CaseResult]:
+    """Passed cases of this generator; half-written lines are left out."""
+    return {result.number: result for result in _records(log, generator)}
+
+
+def _records(log: Path, generator: str) -> Iterator[CaseResult]:
+    if not log.is_file():
+        return
+    for line in log.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record.pop("generator", None) == generator:
+            yield CaseResult(**record)
