@@ -93,7 +93,11 @@ def _axis_options(problem: Problem, design: Design, axes: Axes, axis: int) -> It
     """Digits of one axis: every loop with every useful count, at most three loops."""
     loops = [x for x in axes.loops(axis, problem) if problem.size(x) > 1]
     size = axes.size[axis]
-    single = axes.drained == axis or axes.diagonal
+    single = (
+        axes.drained == axis
+        or axes.diagonal
+        or bool(design.stt.get("one_loop_per_axis", False))
+    )
     seen: set[Digits] = set()
 
     def grow(digits: Digits, left: int, rest: list[str]) -> Iterator[Digits]:

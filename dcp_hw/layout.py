@@ -97,6 +97,8 @@ class Layout:
             raise Unmappable("outer lanes of depthwise channels need whole tiles")
         if p.depthwise and not s.byte_input and (s.ki > 1 or s.kd > 1):
             raise Unmappable("channels of a depthwise layer need bytes on lanes")
+        if m.trim and (not p.depthwise or s.lanes["y"] > 1 or s.lanes["r"] > 1):
+            raise Unmappable("only depthwise layers without lanes of y and r can be trimmed")
         drained = self.axes.drained
         if drained is not None:
             on_axis = (m.axis1, m.axis2)[drained]

@@ -175,7 +175,9 @@ class Lowering:
         c_tiles = layout.tiles.c_tiles
         inputs = Residency([stream.input_key(s) for s in steps])
         weights = Residency([stream.weight_key(s) for s in steps])
-        ends = [s for n, s in enumerate(steps) if n % c_tiles == c_tiles - 1]
+        last_c = [n % c_tiles == c_tiles - 1 for n in range(len(steps))]
+        ends = [s for n, s in enumerate(steps) if s.last and last_c[n]]
+        output = -1
         params = Residency([self._params_key(s) for s in ends])
         waiting: list[list[Command]] = []
         loads = self._load_places(inputs, weights)
@@ -185,8 +187,8 @@ class Lowering:
                     yield self._input_load(steps[use], inputs.buffer[use])
                 else:
                     yield self._weight_load(steps[use], weights.buffer[use])
-            output = n // c_tiles
-            complete = n % c_tiles == c_tiles - 1
+            complete = step.last and last_c[n]
+            output += n == 0 or (steps[n - 1].last and last_c[n - 1])
             yield self._exec(
                 step,
                 buffers=(inputs.buffer[n], weights.buffer[n], output % 2),
@@ -283,7 +285,11 @@ class Lowering:
         given = tuple(bounds[loop] for loop in order)
         self._check_distance(given)
         inputs, weights = layout.input_strides, layout.weight_strides
-        input_base = layout.input_base + step.sy * m.ys * inputs["y"] + step.sx * m.xs * inputs["x"]
+        input_base = layout.input_base + step.sx * m.xs * inputs["x"]
+        row = step.y * layout.tiles.y + step.sy * m.ys + step.rows[0]
+        above = row * self.problem.stride - self.problem.padding + step.taps[0] * self.problem.dilation
+        loaded, _ = self.stream.loaded_rows(step.y)
+        input_base += (above - loaded) * layout.input.strides[1]
         input_base += step.sk * m.ks * inputs["k"]
         if self.problem.c4:
             input_base += layout.pixel_start(step.x) % 4 * 4
@@ -298,8 +304,8 @@ class Lowering:
             output_complete=complete,
             accumulate=accumulate,
             input_base=input_base,
-            weight_base=step.sk * m.ks * weights["k"],
-            output_base=layout.output_base,
+            weight_base=step.sk * m.ks * weights["k"] + step.taps[0] * weights["r"],
+            output_base=layout.output_base + step.rows[0] * layout.y_pitch,
         )
 
     def _check_distance(self, bounds: tuple[int, ...]) -> None:
@@ -326,13 +332,11 @@ class Lowering:
 
     def _input_load(self, step: Step, buffer: int) -> Load:
         p, layout, stream = self.problem, self.layout, self.stream
-        y, x = stream.y_span(step.y), stream.x_span(step.x)
+        x = stream.x_span(step.x)
         shape = layout.input
-        height = (y.lanes - 1) * self.mapping.yt + y.steps
         width = (x.lanes - 1) * self.mapping.xt + x.steps
-        rows = (height - 1) * p.stride + (stream.tap_reach("r") - 1) * p.dilation + 1
+        row0, rows = stream.loaded_rows(step.y)
         cols = (width - 1) * p.stride + (stream.tap_reach("s") - 1) * p.dilation + 1
-        row0 = y.first * p.stride - p.padding
         col0 = layout.pixel_start(step.x)
         size_x = p.in_x
         if p.c4:

@@ -28,6 +28,8 @@ class Mapping:
         tiles: order of tile loops, outermost first (c is always the innermost of all).
         snake: run inner tile loops back and forth, so that the tile at a turn stays.
         late_params: load scale parameters after the next tile instead of before it.
+        trim: depthwise only: do not load padding above and below the image; border rows get
+            EXECs of their own, with fewer taps.
     """
 
     axis1: Digits
@@ -43,6 +45,7 @@ class Mapping:
     tiles: str = "kyx"
     snake: bool = False
     late_params: bool = True
+    trim: bool = False
 
     def __post_init__(self) -> None:
         names = [loop for loop, _ in self.axis1 + self.axis2]

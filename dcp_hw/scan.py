@@ -15,8 +15,8 @@ import numpy as np
     NK, NC, NY, NX, RT, ST, TAP_R, TAP_S, SLOT_S, KI, KD, KO, CI, CO, BYTES, WEIGHTS,
     INPUT_ROWS, WEIGHT_ROWS, OUTPUT_WORDS, PARAM_ROWS, INPUT_SLOTS, WEIGHT_LOCAL,
     WEIGHT_BANKS_2, DRAIN_K, DRAIN_X, DRAIN_Y, FINISH, SWEEP_MIN, CHAIN, CHAIN_LENGTH,
-    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, COUNT,
-) = range(52)  # fmt: skip
+    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, COUNT,
+) = range(53)  # fmt: skip
 
 PACKED, TAPS, COLUMNS = 0, 1, 2
 NO_CHAIN, INPUT_CHAIN, WEIGHT_CHAIN, OUTPUT_CHAIN = 0, 1, 2, 3
@@ -182,6 +182,16 @@ def estimate(  # noqa: C901 - one formula after the other
     window_s = ((g[TAP_S] * g[ST]) - 1) * g[DILATION] + 1
     in_rows, rows_one = _reach(g[Y], g[NY], yt, g[STRIDE], window_r)
     in_cols, cols_one = _reach(g[X], g[NX], xt, g[STRIDE], window_s)
+    if g[TRIM]:
+        above = g[PADDING]
+        below = (g[Y] - 1) * g[STRIDE] + window_r - g[PADDING] - g[IN_Y]
+        below = max(0, below)
+        in_rows -= above + below
+        if y_tiles == 1:
+            rows_one -= above + below
+        borders = 1 if below == 0 else 2
+        compute += g[BATCH] * k_execs * x_execs * borders * g[FINISH]
+        compute -= g[BATCH] * k_steps * x_steps * g[ST] * borders
     if rows_one > MAX_COUNT or cols_one > MAX_COUNT:
         return FAR
     if g[C4]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dcp_hw import scan
 from dcp_hw.axes import axes_of
-from dcp_hw.lane_options import Lanes, constants, lane_options, mapping_of
+from dcp_hw.lane_options import constants, lane_options, mapping_of
 from dcp_hw.lowering import Lowering, Program, lower
 from dcp_hw.mapping import LaneSplit, Mapping, Unmappable
 from dcp_hw.metrics import Infeasible
@@ -135,6 +135,7 @@ def neighbours(mapping: Mapping) -> Iterator[Mapping]:
                 yield replace(mapping, **{part: ceil_div(whole, count)})
     for order in scan.TILE_ORDERS:
         yield replace(mapping, tiles=order)
+    yield replace(mapping, trim=not mapping.trim)
 
 
 def evaluate(
@@ -159,17 +160,22 @@ def ranked(
         if len(found) > effort.exact and steps > found[effort.exact][0]:
             break
         g = constants(problem, design, lanes, split, int32=int32)
-        estimates, sizes = scan.scan(g, *_tile_sizes(problem, design, split, lanes), effort.keep)
-        for value, row in zip(estimates.tolist(), sizes.tolist(), strict=True):
-            if value < scan.FAR:
-                mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))
-                found.append((value, replace(mapping, tiles=scan.TILE_ORDERS[row[7]])))
+        sizes = _tile_sizes(problem, design, split)
+        trimmable = problem.depthwise and problem.padding and max(split.lanes["y"], split.lanes["r"]) == 1
+        for trim in (False, True) if trimmable else (False,):
+            g[scan.TRIM] = int(trim)
+            estimates, rows = scan.scan(g, *sizes, effort.keep)
+            for value, row in zip(estimates.tolist(), rows.tolist(), strict=True):
+                if value < scan.FAR:
+                    mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))
+                    tiles = scan.TILE_ORDERS[row[7]]
+                    found.append((value, replace(mapping, tiles=tiles, trim=trim)))
         found.sort(key=lambda item: item[0])
     return found
 
 
 def _tile_sizes(
-    problem: Problem, design: Design, split: LaneSplit, lanes: Lanes
+    problem: Problem, design: Design, split: LaneSplit
 ) -> tuple[NDArray[np.int64], ...]:
     """Steps per lane to try: kt, ct, yt, xt, and EXECs per tile."""
     n = split.lanes
@@ -199,7 +205,6 @@ def _tile_sizes(
         tap = "r" if "r" in split.axis else "s"
         reach = ceil_div(problem.size(tap), n[tap]) * problem.dilation // problem.stride
         ys, xs = ({reach}, xs) if tap == "r" else (ys, {reach})
-    del lanes
     parts = np.array([1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28], dtype=np.int64)
     if problem.y > 1:
         parts = parts[:10]

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dcp_hw.layout import Layout
+from dcp_hw.mapping import Unmappable
 from dcp_hw.problem import BLOCK, ceil_div
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One EXEC: nest, tile indices and indices of the part of the tile that it works on."""
+    """One EXEC: nest, tile indices, indices of the part of the tile, and its rows and taps.
+
+    Attributes:
+        rows: first of the part's rows, and their number.
+        taps: first tap along r, and their number.
+        last: it is the last EXEC of its part and c tile.
+    """
 
     b: int
     k: int
@@ -22,6 +29,9 @@ class Step:
     sk: int = 0
     sy: int = 0
     sx: int = 0
+    rows: tuple[int, int] = (0, 1)
+    taps: tuple[int, int] = (0, 1)
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,43 @@ class TileStream:
                 for sk in range(ceil_div(self.k_span(at["k"]).steps, m.ks)):
                     for sy in range(ceil_div(self.y_span(at["y"]).steps, m.ys)):
                         for sx in range(ceil_div(self.x_span(at["x"]).steps, m.xs)):
-                            yield Step(b, at["k"], at["c"], at["y"], at["x"], sk, sy, sx)
+                            tile = (b, at["k"], at["c"], at["y"], at["x"], sk, sy, sx)
+                            yield from self._rows(tile)
+
+    def _rows(self, tile: tuple[int, ...]) -> Iterator[Step]:
+        """The EXECs of one part of a tile: one, or with `trim` one per kind of border."""
+        p, m, t = self.layout.problem, self.layout.mapping, self.layout.tiles
+        b, k, c, y, x, sk, sy, sx = tile
+        count = min(m.ys, self.y_span(y).steps - sy * m.ys)
+        runs: list[tuple[tuple[int, int], tuple[int, int]]] = [((0, count), (0, t.rt))]
+        if m.trim:
+            runs = []
+            for row in range(count):
+                top = (y * t.y + sy * m.ys + row) * p.stride - p.padding
+                low = max(0, ceil_div(-top, p.dilation))
+                high = min(p.r, (p.in_y - 1 - top) // p.dilation + 1)
+                if high <= low:
+                    raise Unmappable("a row of outputs has no input to trim to")
+                taps = (low, high - low)
+                if runs and runs[-1][1] == taps:
+                    runs[-1] = ((runs[-1][0][0], runs[-1][0][1] + 1), taps)
+                else:
+                    runs.append(((row, 1), taps))
+        for n, (rows, taps) in enumerate(runs):
+            yield Step(b, k, c, y, x, sk, sy, sx, rows, taps, n == len(runs) - 1)
+
+    def loaded_rows(self, y: int) -> tuple[int, int]:
+        """First input row of a y tile (may be in the padding) and number of rows to load."""
+        p, m = self.layout.problem, self.layout.mapping
+        span = self.y_span(y)
+        height = (span.lanes - 1) * m.yt + span.steps
+        first = span.first * p.stride - p.padding
+        rows = (height - 1) * p.stride + (self.tap_reach("r") - 1) * p.dilation + 1
+        if m.trim:
+            last = min(first + rows, p.in_y)
+            first = max(0, first)
+            rows = last - first
+        return first, rows
 
     def input_key(self, step: Step) -> tuple[int, int, int, int]:
         """What input tile an EXEC reads."""
@@ -135,9 +181,9 @@ class TileStream:
         return {
             "k": min(m.ks, self.k_span(step.k).steps - step.sk * m.ks),
             "c": self.c_span(step.c).steps,
-            "y": min(m.ys, self.y_span(step.y).steps - step.sy * m.ys),
+            "y": step.rows[1],
             "x": min(m.xs, self.x_span(step.x).steps - step.sx * m.xs),
-            "r": t.rt,
+            "r": step.taps[1],
             "s": t.st,
         }
 
