@@ -42,6 +42,7 @@ def mapping_of(
         ys=ys,
         xs=xs,
         order=loop_order(axes, problem),
+        flat=problem.row > 0,
     )
 
 
@@ -50,9 +51,7 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
     axes = axes_of(design)
     slots = (design.input.slots, design.weight.slots)
     found: dict[Lanes, tuple[int, Lanes, LaneSplit]] = {}
-    firsts, seconds = (
-        list(_axis_options(problem, design, axes, axis)) for axis in (0, 1)
-    )
+    firsts, seconds = (list(_axis_options(problem, design, axes, axis)) for axis in (0, 1))
     for one in firsts:
         names = {loop for loop, _ in one}
         for two in seconds:
@@ -94,9 +93,7 @@ def _axis_options(problem: Problem, design: Design, axes: Axes, axis: int) -> It
     loops = [x for x in axes.loops(axis, problem) if problem.size(x) > 1]
     size = axes.size[axis]
     single = (
-        axes.drained == axis
-        or axes.diagonal
-        or bool(design.stt.get("one_loop_per_axis", False))
+        axes.drained == axis or axes.diagonal or bool(design.stt.get("one_loop_per_axis", False))
     )
     seen: set[Digits] = set()
 

@@ -191,7 +191,7 @@ class Layout:
         return self.design.weight.slots
 
     def _weight_shape(self) -> Shape:
-        p, m, s, t = self.problem, self.mapping, self.split, self.tiles
+        m, s, t = self.mapping, self.split, self.tiles
         slotted = self.design.weight.slots > 1
         if s.weights == "taps":
             width = s.lanes["s"] if slotted and s.s_slots else t.st
@@ -421,7 +421,9 @@ class Layout:
             raise Unmappable("a diagonal input carries y and r, or x and s")
         one = [loop for loop, _ in m.axis1]
         two = [loop for loop, _ in m.axis2]
-        if max(len(one), len(two)) > 1 or (one and two and {*one, *two} not in ({"y", "r"}, {"x", "s"})):
+        if max(len(one), len(two)) > 1 or (
+            one and two and {*one, *two} not in ({"y", "r"}, {"x", "s"})
+        ):
             raise Unmappable("a diagonal input carries y and r, or x and s")
         if s.byte_input:
             raise Unmappable("a diagonal input has no bytes on lanes")

@@ -16,7 +16,14 @@ import numpy as np
 from dcp_hw.layout import MAX_COUNT, Layout
 from dcp_hw.mapping import Mapping, Unmappable
 from dcp_hw.metrics import Infeasible
-from dcp_hw.problem import BLOCK, Problem, ceil_div, pixel_offsets, problem_of
+from dcp_hw.problem import (
+    BLOCK,
+    Problem,
+    block_offsets,
+    ceil_div,
+    pixel_offsets,
+    problem_of,
+)
 from dcp_hw.stores import StorePlan, compress
 from dcp_hw.tiles import Residency, Step, TileStream
 from dcp_hw.workload import Layer
@@ -80,7 +87,7 @@ def lower(
     layer: Layer, design: Design, mapping: Mapping, *, int32: bool = False
 ) -> Program | Infeasible:
     """The program of a layer under a mapping, or why there is none."""
-    problem = problem_of(layer)
+    problem = problem_of(layer, flat=mapping.flat)
     try:
         lowering = Lowering(problem, design, mapping, int32=int32, bursts=True)
         commands = tuple(lowering.commands())
@@ -153,9 +160,7 @@ class Lowering:
     def _set_params(self) -> None:
         """Nothing; sets how many k tiles share one load of parameters."""
         rows, tiles = self.design.param_rows, self.layout.tiles
-        if self.int32:
-            self.params_tiles = tiles.k_tiles
-        elif self.problem.blocks_out <= rows:
+        if self.int32 or self.problem.blocks_out <= rows:
             self.params_tiles = tiles.k_tiles
         else:
             self.params_tiles = rows * BLOCK // tiles.k
@@ -220,9 +225,7 @@ class Lowering:
             yield from late
         yield End()
 
-    def _load_places(
-        self, inputs: Residency, weights: Residency
-    ) -> list[list[tuple[str, int]]]:
+    def _load_places(self, inputs: Residency, weights: Residency) -> list[list[tuple[str, int]]]:
         """Per EXEC the loads (tensor, EXEC that needs it) that go before it.
 
         A load follows the EXEC that frees its buffer. It holds up the decoder, so it lets as
@@ -287,7 +290,9 @@ class Lowering:
         inputs, weights = layout.input_strides, layout.weight_strides
         input_base = layout.input_base + step.sx * m.xs * inputs["x"]
         row = step.y * layout.tiles.y + step.sy * m.ys + step.rows[0]
-        above = row * self.problem.stride - self.problem.padding + step.taps[0] * self.problem.dilation
+        above = (
+            row * self.problem.stride - self.problem.padding + step.taps[0] * self.problem.dilation
+        )
         loaded, _ = self.stream.loaded_rows(step.y)
         input_base += (above - loaded) * layout.input.strides[1]
         input_base += step.sk * m.ks * inputs["k"]
@@ -354,10 +359,9 @@ class Lowering:
             inside = pixel_offsets(
                 p, np.arange(row0 + b_lo, row0 + b_hi), np.arange(col0 + c_lo, col0 + c_hi)
             ).reshape(-1)
-            block_words = p.input_words // p.blocks_in
             index = np.minimum(np.arange(first, first + blocks), p.blocks_in - 1)
-            index = step.b * p.blocks_in + index
-            words = index[:, None] * block_words + inside[None]
+            offsets = step.b * p.input_words + block_offsets(p, index)
+            words = offsets[:, None] + inside[None]
             bursts = compress(self.regions["input"] + words.reshape(-1) * BLOCK, BLOCK)
         return Load(
             tensor="input",

@@ -30,6 +30,7 @@ class Mapping:
         late_params: load scale parameters after the next tile instead of before it.
         trim: depthwise only: do not load padding above and below the image; border rows get
             EXECs of their own, with fewer taps.
+        flat: the pixels of a pointwise layer are one row.
     """
 
     axis1: Digits
@@ -46,6 +47,7 @@ class Mapping:
     snake: bool = False
     late_params: bool = True
     trim: bool = False
+    flat: bool = True
 
     def __post_init__(self) -> None:
         names = [loop for loop, _ in self.axis1 + self.axis2]

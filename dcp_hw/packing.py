@@ -140,7 +140,7 @@ def memory_image(program: Program, data: DataLike) -> Bytes:
         memory[address : address + len(flat)] = flat
 
     x = canonical_input(layer, data.x)
-    put(program.regions["input"], pack_c4(x) if problem.c4 else blocks(x))
+    put(program.regions["input"], pack_c4(x) if problem.c4 or problem.patch else blocks(x))
     w = canonical_weight(layer, data.w)
     if layout.split.weights == "columns":
         # pixel = reduction index, channel = column
@@ -150,7 +150,9 @@ def memory_image(program: Program, data: DataLike) -> Bytes:
             put(address, pack_weight_tile(layout, stream, w[b], k, c))
     put(
         program.regions["params"],
-        pack_params(*(canonical_params(layer, v) for v in (data.bias, data.multiplier, data.shift))),
+        pack_params(
+            *(canonical_params(layer, v) for v in (data.bias, data.multiplier, data.shift))
+        ),
     )
     return memory
 

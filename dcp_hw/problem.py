@@ -41,6 +41,8 @@ class Problem:
         row: pixels of one output row before flattening, 0 if not flattened.
         pick: stored pixels between two canonical ones (1x1 with stride).
         c4: the input has at most 4 channels and lies as 4 pixels x 4 channels a word.
+        patch: words of one row of a patch; not 0 where windows do not overlap (stride = taps) and
+            the input is c4: a window is then one pixel with 16 channels per word.
         activation_weights: the second operand lies in memory in the activation layout.
         shared_params: all nests have the same scale parameters.
         padded_groups: a grouped convolution done as a dense one with zero weights.
@@ -64,6 +66,7 @@ class Problem:
     row: int = 0
     pick: int = 1
     c4: bool = False
+    patch: int = 0
     activation_weights: bool = False
     shared_params: bool = True
     padded_groups: bool = False
@@ -86,8 +89,9 @@ class Problem:
     @property
     def input_words(self) -> int:
         """Words of one nest's stored input."""
-        width = ceil_div(self.stored_x, 4) if self.c4 else self.stored_x
-        return self.blocks_in * self.stored_y * width
+        if self.c4 or self.patch:
+            return self.stored_y * ceil_div(self.stored_x, 4)
+        return self.blocks_in * self.stored_y * self.stored_x
 
     @property
     def output_pixels(self) -> int:
@@ -104,21 +108,18 @@ class Problem:
 
 
 @lru_cache(maxsize=4096)
-def problem_of(layer: Layer) -> Problem:
-    """The canonical nest of a layer."""
+def problem_of(layer: Layer, *, flat: bool = True) -> Problem:
+    """The canonical nest of a layer; `flat` makes one row of a pointwise layer's pixels."""
     match layer.operator:
         case Operator.GEMM | Operator.BGEMM:
             return _matrix(layer)
         case Operator.DWCONV:
-            return _convolution(layer, layer.K, 1, batch=1, depthwise=True)
+            return _convolution(layer, layer.K, 1, batch=1, depthwise=True, flat=flat)
     groups = layer.groups
-    if groups == 1:
-        return _convolution(layer, layer.K, layer.C, batch=1, depthwise=False)
-    if layer.C // groups % BLOCK == 0 and layer.K // groups % BLOCK == 0:
-        return _convolution(
-            layer, layer.K // groups, layer.C // groups, batch=groups, depthwise=False
-        )
-    return _convolution(layer, layer.K, layer.C, batch=1, depthwise=False)
+    if groups > 1 and layer.C // groups % BLOCK == 0 and layer.K // groups % BLOCK == 0:
+        k, c = layer.K // groups, layer.C // groups
+        return _convolution(layer, k, c, batch=groups, depthwise=False, flat=flat)
+    return _convolution(layer, layer.K, layer.C, batch=1, depthwise=False, flat=flat)
 
 
 def _matrix(layer: Layer) -> Problem:
@@ -140,12 +141,17 @@ def _matrix(layer: Layer) -> Problem:
     )
 
 
-def _convolution(layer: Layer, k: int, c: int, *, batch: int, depthwise: bool) -> Problem:
+def _convolution(
+    layer: Layer, k: int, c: int, *, batch: int, depthwise: bool, flat: bool
+) -> Problem:
     assert layer.iy is not None
     assert layer.ix is not None
     c4 = not depthwise and layer.groups == 1 and layer.C <= 4
-    flat = layer.R == layer.S == 1 and layer.padding == 0 and not c4
-    picked = flat and layer.stride > 1
+    pointwise = layer.R == layer.S == 1 and layer.padding == 0 and not c4
+    whole = layer.S % 4 == 0 and layer.padding == 0 and layer.dilation == 1
+    if c4 and layer.R == layer.S == layer.stride > 1 and whole:
+        return _patches(layer)
+    flat = flat and pointwise
     return Problem(
         depthwise=depthwise,
         batch=batch,
@@ -155,19 +161,50 @@ def _convolution(layer: Layer, k: int, c: int, *, batch: int, depthwise: bool) -
         x=layer.Y * layer.X if flat else layer.X,
         r=layer.R,
         s=layer.S,
-        stride=1 if flat else layer.stride,
+        stride=1 if pointwise else layer.stride,
         dilation=1 if layer.R == layer.S == 1 else layer.dilation,
         padding=layer.padding,
-        in_y=1 if flat else layer.iy,
-        in_x=layer.Y * layer.X if flat else layer.ix,
+        in_y=1 if flat else layer.Y if pointwise else layer.iy,
+        in_x=layer.Y * layer.X if flat else layer.X if pointwise else layer.ix,
         stored_y=layer.iy,
         stored_x=layer.ix,
         row=layer.X if flat else 0,
-        pick=layer.stride if picked else 1,
+        pick=layer.stride if pointwise else 1,
         c4=c4,
         shared_params=batch == 1,
         padded_groups=not depthwise and layer.groups > 1 and batch == 1,
     )
+
+
+def _patches(layer: Layer) -> Problem:
+    """Windows that do not overlap: every window is a pixel with R x S x 4 channels."""
+    assert layer.iy is not None
+    assert layer.ix is not None
+    return Problem(
+        depthwise=False,
+        batch=1,
+        k=layer.K,
+        c=layer.R * layer.S * 4,
+        y=1,
+        x=layer.Y * layer.X,
+        r=1,
+        s=1,
+        in_y=1,
+        in_x=layer.Y * layer.X,
+        stored_y=layer.iy,
+        stored_x=layer.ix,
+        row=layer.X,
+        pick=layer.stride,
+        patch=layer.S // 4,
+    )
+
+
+def block_offsets(problem: Problem, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Word offsets of 16-channel blocks of one nest's input."""
+    if problem.patch:
+        row, word = np.divmod(blocks, problem.patch)
+        return row * ceil_div(problem.stored_x, 4) + word
+    return blocks * (problem.input_words // problem.blocks_in)
 
 
 def pixel_offsets(problem: Problem, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray:
@@ -179,9 +216,13 @@ def pixel_offsets(problem: Problem, rows: NDArray[np.int64], cols: NDArray[np.in
         return rows[:, None] * ceil_div(problem.stored_x, 4) + cols[None, :]
     if problem.row:
         pixel_y, pixel_x = np.divmod(cols, problem.row)
-        flat = (pixel_y * problem.stored_x + pixel_x) * problem.pick
+        if problem.patch:
+            width, step = ceil_div(problem.stored_x, 4), problem.patch
+            flat = pixel_y * problem.pick * width + pixel_x * step
+        else:
+            flat = (pixel_y * problem.stored_x + pixel_x) * problem.pick
         return np.broadcast_to(flat[None, :], (len(rows), len(cols)))
-    return rows[:, None] * problem.stored_x + cols[None, :]
+    return (rows[:, None] * problem.stored_x + cols[None, :]) * problem.pick
 
 
 def canonical_input(layer: Layer, x: Int8) -> Int8:
@@ -201,6 +242,10 @@ def canonical_weight(layer: Layer, w: Int8) -> Int8:
         return w.T[None, :, :, None, None]
     if layer.operator is Operator.BGEMM:
         return w.transpose(0, 2, 1)[:, :, :, None, None]
+    if problem.patch:
+        padded = np.zeros((layer.K, layer.R, layer.S, 4), dtype=np.int8)
+        padded[..., : layer.C] = w.transpose(0, 2, 3, 1)
+        return padded.reshape(1, layer.K, problem.c, 1, 1)
     if not problem.padded_groups:
         return w.reshape(problem.batch, problem.k, -1, problem.r, problem.s)
     outputs, inputs = layer.K // layer.groups, layer.C // layer.groups

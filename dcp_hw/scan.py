@@ -116,7 +116,7 @@ def operands_fit(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> bool:
 
 
 @numba.njit(cache=True)
-def estimate(  # noqa: C901 - one formula after the other
+def estimate(
     g: np.ndarray, kt: int, ct: int, yt: int, xt: int, ks: int, ys: int, xs: int, order: int
 ) -> int:
     """Estimated latency, cycles; FAR if the tiles do not fit the memories."""
@@ -285,7 +285,7 @@ def best_parts(
 
 
 @numba.njit(cache=True)
-def scan(  # noqa: C901
+def scan(
     g: np.ndarray,
     kts: np.ndarray,
     cts: np.ndarray,

@@ -60,8 +60,7 @@ def best_mapping(
         score: what to minimise, of the exact prediction; latency by default.
         effort: `quick`, `normal` or `thorough`.
     """
-    problem = problem_of(layer)
-    found = _best(problem, design, score, EFFORTS[effort], int32)
+    found = _best(_shaped(layer, design), design, score, EFFORTS[effort], int32)
     if isinstance(found, Infeasible):
         return Infeasible(f"{layer.name}: {found.reason}")
     mapping, prediction = found
@@ -69,6 +68,17 @@ def best_mapping(
     if isinstance(program, Infeasible):
         return program
     return mapping, program, prediction
+
+
+def _shaped(layer: Layer, design: Design) -> Problem:
+    """The nest of a layer: pixels in one row, unless the array then needs more steps."""
+    flat, square = problem_of(layer), problem_of(layer, flat=False)
+    if flat == square:
+        return flat
+    options = [lane_options(problem, design) for problem in (flat, square)]
+    if not options[0] or (options[1] and options[1][0][0] < options[0][0][0]):
+        return square
+    return flat
 
 
 def _best(
@@ -161,7 +171,9 @@ def ranked(
             break
         g = constants(problem, design, lanes, split, int32=int32)
         sizes = _tile_sizes(problem, design, split)
-        trimmable = problem.depthwise and problem.padding and max(split.lanes["y"], split.lanes["r"]) == 1
+        trimmable = (
+            problem.depthwise and problem.padding and max(split.lanes["y"], split.lanes["r"]) == 1
+        )
         for trim in (False, True) if trimmable else (False,):
             g[scan.TRIM] = int(trim)
             estimates, rows = scan.scan(g, *sizes, effort.keep)

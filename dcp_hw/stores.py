@@ -15,6 +15,8 @@ from dcp_hw.problem import BLOCK, ceil_div
 from dcp_hw.tiles import Step, TileStream
 from tensorlib.program import Burst, Store
 
+Four = tuple[int, int, int, int]
+
 DROPPED = -1
 MAX_CHANNELS = (1 << 12) - 1
 MAX_PARAM_STRIDE = 15
@@ -22,14 +24,12 @@ MAX_PARAM_STRIDE = 15
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """What one pixel of a group sends: outer k lane, words [first, first + count) along y and x."""
+    """What one pixel of a group sends: outer k lane, words (first, count) along y and x."""
 
     outer: int
     blocks: int
     rows: tuple[int, int]
     cols: tuple[int, int]
-    row_lane: int
-    col_lane: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,22 @@ class Dim:
     param: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """One STORE of a part of a tile, apart from buffers and parameter rows."""
+
+    mask: tuple[int, ...]  # pixels of a group
+    box: Box
+    start: tuple[int, int]  # group, parameter row
+    dims: tuple[Dim, ...]
+    bounds: Four
+    lane_strides: Four
+    address_strides: Four
+    param_strides: Four
+    address: int
+    pixel_mask: int
+
+
 class StorePlan:
     """Builds the STOREs of a layout."""
 
@@ -50,6 +66,7 @@ class StorePlan:
         self.layout, self.stream = layout, stream
         self.group = layout.split.ki
         self.drained = layout.drained_loop
+        self._shapes: dict[tuple[int, ...], list[Shape]] = {}
 
     @cached_property
     def lanes(self) -> dict[int, dict[int, tuple[int, int, int]]]:
@@ -98,47 +115,68 @@ class StorePlan:
         """
         layout, split = self.layout, self.layout.split
         k_span = self.stream.k_span(step.k)
-        per_lane = k_span.steps * split.ki * split.kd // BLOCK if split.ko > 1 else 0
         first_block = k_span.first // BLOCK + step.sk * (
             layout.mapping.ks * split.ki * split.kd // BLOCK
         )
         found: list[Store] = []
+        shapes = self._shapes_of(step)
+        for n, shape in enumerate(shapes):
+            row = first_block + shape.start[1]
+            last = n == len(shapes) - 1
+            bursts: tuple[Burst, ...] = ()
+            if output_address is not None:
+                bursts = self._bursts(step, shape, row, int32, output_address)
+            found.append(
+                Store(
+                    output_buffer=output_buffer,
+                    bounds=shape.bounds,
+                    lane_strides=shape.lane_strides,
+                    address_strides=shape.address_strides,
+                    param_strides=shape.param_strides,
+                    log2_group=self.group.bit_length() - 1,
+                    channels=min(MAX_CHANNELS, layout.problem.k - BLOCK * row),
+                    int32=int32,
+                    release_output=last,
+                    params_buffer=params_buffer,
+                    release_params=release_params and last,
+                    params_row=row - params_first,
+                    address_base=shape.address,
+                    lane_base=shape.start[0],
+                    pixel_mask=shape.pixel_mask,
+                    bursts=bursts,
+                )
+            )
+        return found
+
+    def _shapes_of(self, step: Step) -> list[Shape]:
+        """What STOREs of equal parts of tiles have in common; computed once."""
+        spans = (self.stream.k_span(step.k), self.stream.y_span(step.y), self.stream.x_span(step.x))
+        key = (*(s.count for s in spans), step.sk, step.sy, step.sx)
+        if key in self._shapes:
+            return self._shapes[key]
+        layout, split = self.layout, self.layout.split
+        per_lane = spans[0].steps * split.ki * split.kd // BLOCK if split.ko > 1 else 0
+        shapes = []
         for (mask, box), groups in self._boxes(step).items():
             pairs = [(g, outer * per_lane) for g, outer in groups]
-            for start, dims in self._nests(pairs, box, int32=int32):
-                row = first_block + start[1]
-                bursts: tuple[Burst, ...] = ()
-                if output_address is not None:
-                    bursts = self._bursts(step, mask, box, start, dims, row, int32, output_address)
+            for start, dims in self._nests(pairs, box):
                 four = [*dims, *[Dim("none", 1)] * (4 - len(dims))]
-                found.append(
-                    Store(
-                        output_buffer=output_buffer,
+                shapes.append(
+                    Shape(
+                        mask=mask,
+                        box=box,
+                        start=start,
+                        dims=tuple(dims),
                         bounds=_four([d.count for d in four]),
                         lane_strides=_four([d.lane for d in four]),
                         address_strides=_four([d.address for d in four]),
                         param_strides=_four([d.param for d in four]),
-                        log2_group=self.group.bit_length() - 1,
-                        channels=min(MAX_CHANNELS, layout.problem.k - BLOCK * row),
-                        int32=int32,
-                        release_output=False,
-                        params_buffer=params_buffer,
-                        params_row=row - params_first,
-                        address_base=box.rows[0] * layout.y_pitch + box.cols[0] * layout.k_pitch,
-                        lane_base=start[0],
+                        address=box.rows[0] * layout.y_pitch + box.cols[0] * layout.k_pitch,
                         pixel_mask=sum(1 << q for q in mask),
-                        bursts=bursts,
                     )
                 )
-        last = found[-1]
-        found[-1] = Store(
-            **{
-                **{name: getattr(last, name) for name in last.__slots__},
-                "release_output": True,
-                "release_params": release_params,
-            }
-        )
-        return found
+        self._shapes[key] = shapes
+        return shapes
 
     # ------------------------------------------------------------------- boxes
 
@@ -154,10 +192,10 @@ class StorePlan:
                 if not blocks:
                     continue
                 for row, col in itertools.product(rows[y], cols[x]):
-                    same = Box(outer, blocks, row, col, 0, 0)
+                    same = Box(outer, blocks, row, col)
                     boxes.setdefault(same, []).append(q)
             for box, qs in boxes.items():
-                plain = Box(0, box.blocks, box.rows, box.cols, 0, 0)
+                plain = Box(0, box.blocks, box.rows, box.cols)
                 found.setdefault((tuple(qs), plain), []).append((group, box.outer))
         return found
 
@@ -198,7 +236,7 @@ class StorePlan:
     # ------------------------------------------------------------------- loops
 
     def _nests(
-        self, groups: list[tuple[int, int]], box: Box, *, int32: bool
+        self, groups: list[tuple[int, int]], box: Box
     ) -> list[tuple[tuple[int, int], list[Dim]]]:
         """Start (group, param row) and loops of the STOREs of equal boxes."""
         layout = self.layout
@@ -209,7 +247,10 @@ class StorePlan:
             pitch = layout.y_pitch if cols == 1 else layout.k_pitch
             pixels = [Dim("pixel", rows * cols, address=pitch)]
         else:
-            pixels = [Dim("x", cols, address=layout.k_pitch), Dim("y", rows, address=layout.y_pitch)]
+            pixels = [
+                Dim("x", cols, address=layout.k_pitch),
+                Dim("y", rows, address=layout.y_pitch),
+            ]
         blocks = [Dim("block", box.blocks, address=per_batch, param=1)]
         fixed = inner + [d for d in pixels + blocks if d.count > 1]
         for start, dims in _factor(groups):
@@ -224,7 +265,6 @@ class StorePlan:
                 nests += [(pair, fixed) for pair in part]
         if len(fixed) > 4:
             raise Unmappable("a STORE would need more than four loops")
-        del int32
         return nests
 
     # ------------------------------------------------------------------ bursts
@@ -232,15 +272,13 @@ class StorePlan:
     def _bursts(
         self,
         step: Step,
-        mask: tuple[int, ...],
-        box: Box,
-        start: tuple[int, int],
-        dims: list[Dim],
+        stored: Shape,
         row: int,
         int32: bool,
         address: int,
     ) -> tuple[Burst, ...]:
         p = self.layout.problem
+        mask, box, start, dims = stored.mask, stored.box, stored.start, stored.dims
         active = [d for d in dims if int32 or d.name != "t"]
         shape = [d.count for d in reversed(active)]
         index = dict(
@@ -309,7 +347,10 @@ def _factor(groups: list[tuple[int, int]]) -> list[tuple[tuple[int, int], list[D
             for i in range(inner)
         ]
         if expected == groups and min(step[1], jump[1]) >= 0:
-            dims = [Dim("group", inner, *_lane_param(step)), Dim("group2", outer, *_lane_param(jump))]
+            dims = [
+                Dim("group", inner, *_lane_param(step)),
+                Dim("group2", outer, *_lane_param(jump)),
+            ]
             found.append((start, [d for d in dims if d.count > 1]))
     return sorted(found, key=lambda item: len(item[1]))
 

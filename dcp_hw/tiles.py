@@ -65,7 +65,12 @@ class TileStream:
 
     def _k_span(self, index: int) -> Span:
         """Channels of a k tile; a last tile is spread over the outer lanes anew."""
-        p, m, s, t = (self.layout.problem, self.layout.mapping, self.layout.split, self.layout.tiles)
+        p, m, s, t = (
+            self.layout.problem,
+            self.layout.mapping,
+            self.layout.split,
+            self.layout.tiles,
+        )
         first = index * t.k
         count = min(t.k, p.k - first)
         unit = s.ki * s.kd
@@ -84,7 +89,12 @@ class TileStream:
         return Span(first, count, lanes, steps)
 
     def _c_span(self, index: int) -> Span:
-        p, m, s, t = (self.layout.problem, self.layout.mapping, self.layout.split, self.layout.tiles)
+        p, m, s, t = (
+            self.layout.problem,
+            self.layout.mapping,
+            self.layout.split,
+            self.layout.tiles,
+        )
         if p.depthwise:
             return Span(0, 1, 1, 1)
         first = index * t.c

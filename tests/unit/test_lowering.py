@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+
 from dcp_hw.lowering import Program, lower
 from dcp_hw.mapping import Mapping
 from dcp_hw.metrics import Infeasible
@@ -34,7 +35,9 @@ DESIGNS = {
 SMALL_NETWORK = (  # MobileNet-V2's kinds of layers, scaled down
     Layer(name="image", operator="conv", K=16, C=3, Y=14, X=14, R=3, S=3, stride=2, padding=1),
     Layer(name="expand", operator="conv", K=48, C=16, Y=14, X=14),
-    Layer(name="depthwise", operator="dwconv", K=48, C=48, Y=14, X=14, R=3, S=3, padding=1, groups=48),
+    Layer(
+        name="depthwise", operator="dwconv", K=48, C=48, Y=14, X=14, R=3, S=3, padding=1, groups=48
+    ),
     Layer(
         name="depthwise_2",
         operator="dwconv",
@@ -50,7 +53,9 @@ SMALL_NETWORK = (  # MobileNet-V2's kinds of layers, scaled down
     ),
     Layer(name="project", operator="conv", K=24, C=144, Y=7, X=7),
     Layer(name="classify", operator="gemm", M=1, N=100, K=160),
-    Layer(name="groups_of_16", operator="conv", K=64, C=32, Y=5, X=5, R=3, S=3, groups=2, padding=1),
+    Layer(
+        name="groups_of_16", operator="conv", K=64, C=32, Y=5, X=5, R=3, S=3, groups=2, padding=1
+    ),
 )
 
 
@@ -107,9 +112,7 @@ def test_partial_sums_stay_on_chip() -> None:
 
 
 def test_mapping_that_does_not_fit_is_a_value() -> None:
-    mapping = Mapping(
-        axis1=(("c", 4),), axis2=(), kt=1, ct=1, yt=1, xt=1, ks=1, ys=1, xs=1
-    )
+    mapping = Mapping(axis1=(("c", 4),), axis2=(), kt=1, ct=1, yt=1, xt=1, ks=1, ys=1, xs=1)
     answer = lower(TINY["gemm"], design_of("unicast_tree"), mapping)
     assert isinstance(answer, Infeasible)
     assert "axis 1 cannot carry c" in answer.reason
