@@ -28,6 +28,9 @@ from tensorlib.design import Design
 from tensorlib.timing import Prediction
 
 MAX_PER_LAYER_DESIGNS = 6
+QUICK, FULL = "quick", "normal"
+"""Effort for choosing among many designs, and for the mappings that are measured."""
+
 FINALISTS = 2
 """Candidates of a style that get the full search of mappings."""
 
@@ -163,21 +166,24 @@ class Known:
     ) -> dict[str, dict[str, Outcome]]:
         """Design name -> layer name -> outcome."""
         layers = list(layers)
-        wanted = [
-            (design, layer)
-            for design in designs
-            for layer in layers
-            if (design.name, layer.name, effort) not in self.table
-        ]
-        with (
-            progress(what, len(wanted)) as advance,
-            ProcessPoolExecutor(max(1, self.jobs)) as pool,
-        ):
+        found = self.pairs([(d, layer) for d in designs for layer in layers], effort, what)
+        return {
+            d.name: {layer.name: found[d.name, layer.name] for layer in layers} for d in designs
+        }
+
+    def pairs(
+        self, wanted: Sequence[tuple[Design, Layer]], effort: str, what: str
+    ) -> dict[tuple[str, str], Outcome]:
+        """(Design name, layer name) -> outcome, evaluated in parallel where not known."""
+        new = [(d, layer) for d, layer in wanted if (d.name, layer.name, effort) not in self.table]
+        with progress(what, len(new)) as advance, ProcessPoolExecutor(max(1, self.jobs)) as pool:
             futures = {
-                pool.submit(
-                    evaluate, layer, design, self.hardware, self.objective, effort
-                ): (design.name, layer.name, effort)
-                for design, layer in wanted
+                pool.submit(evaluate, layer, design, self.hardware, self.objective, effort): (
+                    design.name,
+                    layer.name,
+                    effort,
+                )
+                for design, layer in new
             }
             try:
                 for future in as_completed(futures):
@@ -186,10 +192,7 @@ class Known:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return {
-            d.name: {layer.name: self.table[d.name, layer.name, effort] for layer in layers}
-            for d in designs
-        }
+        return {(d.name, layer.name): self.table[d.name, layer.name, effort] for d, layer in wanted}
 
     def cost(self, choices: Iterable[tuple[int, Outcome]]) -> float:
         """Objective of a network from (count, outcome) of its layers; infinite if one fails."""
@@ -209,11 +212,11 @@ def plan(mode: str, layers: LayerSet, known: Known) -> Plan:
     """
     if mode == "fixed":
         best = _finalists(STYLES, layers, known)[0]
-        return _plan([best], known.outcomes([best.design], layers, "thorough", "fixed: mappings"))
+        return _plan([best], known.outcomes([best.design], layers, FULL, "fixed: mappings"))
     if mode == "example":
         bests = [_finalists((style,), layers, known)[0] for style in EXAMPLES]
         designs = [c.design for c in bests]
-        return _plan(bests, known.outcomes(designs, layers, "thorough", "examples: mappings"))
+        return _plan(bests, known.outcomes(designs, layers, FULL, "examples: mappings"))
     return _per_layer(layers, known)
 
 
@@ -233,13 +236,11 @@ def _finalists(styles: tuple[Style, ...], layers: LayerSet, known: Known) -> lis
     """The best candidates of some styles, best first, by a quick and then a full search."""
     pool = list(candidates(styles, known.hardware))
     names = ", ".join(style.key for style in styles)
-    quick = known.outcomes(
-        [c.design for c in pool], layers, "quick", f"{names}: {len(pool)} designs"
-    )
+    quick = known.outcomes([c.design for c in pool], layers, QUICK, f"{names}: {len(pool)} designs")
     costs = {c.design.name: known.cost(_network(layers, quick[c.design.name])) for c in pool}
     pool.sort(key=lambda c: (costs[c.design.name], _failing(quick[c.design.name])))
     pool = pool[:FINALISTS]
-    full = known.outcomes([c.design for c in pool], layers, "thorough", f"{names}: finalists")
+    full = known.outcomes([c.design for c in pool], layers, FULL, f"{names}: finalists")
     pool.sort(key=lambda c: known.cost(_network(layers, full[c.design.name])))
     return pool
 
@@ -251,7 +252,7 @@ def _failing(outcomes: Mapping[str, Outcome]) -> int:
 def _per_layer(layers: LayerSet, known: Known) -> Plan:
     """At most six designs, added one by one while the network gets better."""
     pool = list(candidates(STYLES, known.hardware))
-    quick = known.outcomes([c.design for c in pool], layers, "quick", "per-layer: designs")
+    quick = known.outcomes([c.design for c in pool], layers, QUICK, "per-layer: designs")
 
     def assign(
         names: Sequence[str], table: Mapping[str, Mapping[str, Outcome]]
@@ -265,9 +266,7 @@ def _per_layer(layers: LayerSet, known: Known) -> Plan:
             for layer in layers
         }
 
-    def network(
-        names: Sequence[str], table: Mapping[str, Mapping[str, Outcome]]
-    ) -> float:
+    def network(names: Sequence[str], table: Mapping[str, Mapping[str, Outcome]]) -> float:
         best = assign(names, table)
         return known.cost([(layer.count, best[layer.name][1]) for layer in layers])
 
@@ -282,10 +281,16 @@ def _per_layer(layers: LayerSet, known: Known) -> Plan:
             break
         chosen.append(best)
     designs = {c.design.name: c for c in pool if c.design.name in chosen}
-    full = known.outcomes(
-        [c.design for c in designs.values()], layers, "thorough", "per-layer: mappings"
+    first = assign(chosen, quick)
+    wanted = {name: [x for x in layers if first[x.name][0] == name] for name in chosen}
+    full = known.pairs(
+        [(designs[name].design, layer) for name in chosen for layer in wanted[name]],
+        FULL,
+        "per-layer: mappings",
     )
-    final = assign(chosen, full)
+    final = {
+        layer.name: (name, full[name, layer.name]) for name in chosen for layer in wanted[name]
+    }
     choices: dict[str, dict[str, Outcome]] = {name: {} for name in chosen}
     for layer_name, (name, outcome) in final.items():
         choices[name][layer_name] = outcome
