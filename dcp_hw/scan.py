@@ -15,8 +15,8 @@ import numpy as np
     NK, NC, NY, NX, RT, ST, TAP_R, TAP_S, SLOT_S, KI, KD, KO, CI, CO, BYTES, WEIGHTS,
     INPUT_ROWS, WEIGHT_ROWS, OUTPUT_WORDS, PARAM_ROWS, INPUT_SLOTS, WEIGHT_LOCAL,
     WEIGHT_BANKS_2, DRAIN_K, DRAIN_X, DRAIN_Y, FINISH, SWEEP_MIN, CHAIN, CHAIN_LENGTH,
-    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, COUNT,
-) = range(53)  # fmt: skip
+    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, GOAL, COUNT,
+) = range(54)  # fmt: skip
 
 PACKED, TAPS, COLUMNS = 0, 1, 2
 NO_CHAIN, INPUT_CHAIN, WEIGHT_CHAIN, OUTPUT_CHAIN = 0, 1, 2, 3
@@ -24,6 +24,9 @@ TILE_ORDERS = ("kyx", "yxk", "ykx")
 MAX_COUNT = 1023
 MAX_BASE = (1 << 14) - 1
 FAR = 1 << 60
+LATENCY, ENERGY, EDP = 0, 1, 2
+WORD_CYCLES = 16
+"""Energy of a word on the bus in units of what a cycle costs besides (leakage, clock)."""
 
 
 @numba.njit(cache=True)
@@ -118,8 +121,8 @@ def operands_fit(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> bool:
 @numba.njit(cache=True)
 def estimate(
     g: np.ndarray, kt: int, ct: int, yt: int, xt: int, ks: int, ys: int, xs: int, order: int
-) -> int:
-    """Estimated latency, cycles; FAR if the tiles do not fit the memories."""
+) -> tuple[int, int]:
+    """Estimated latency, cycles, and loaded words; FAR if the tiles do not fit the memories."""
     depthwise = g[DEPTHWISE] == 1
     depth = 1 if depthwise else ct
     weight_used = weight_bytes(g, kt, ct)
@@ -127,7 +130,7 @@ def estimate(
     group = 16 // g[KI]
     pitch = _ceil(ks * g[KD], group) * group
     if pitch * xs * g[DRAIN_X] * ys * g[DRAIN_Y] > g[OUTPUT_WORDS]:
-        return FAR
+        return FAR, 0
     # --- tiles
     unit = g[KI] * g[KD]
     k_tile = g[NK] * kt
@@ -135,16 +138,16 @@ def estimate(
     k_last = g[K] - (k_tiles - 1) * k_tile
     if g[KO] > 1:
         if k_tiles > 1 and depthwise and kt > 1 and k_last != k_tile:
-            return FAR
+            return FAR, 0
         per_block = 16 // unit if unit < 16 else 1
         k_end = kt if depthwise else min(kt, _ceil(_ceil(k_last, 16), g[KO]) * per_block)
     else:
         k_end = _ceil(k_last, unit)
     k_steps = (k_tiles - 1) * kt + k_end
     if _ceil(k_tile, 16) > g[PARAM_ROWS] and k_tiles > 1:
-        return FAR
+        return FAR, 0
     if k_tiles == 1 and _ceil(g[K], 16) > g[PARAM_ROWS]:
-        return FAR
+        return FAR, 0
     if depthwise:
         c_tiles, c_steps, c_end = 1, 1, 1
     else:
@@ -156,7 +159,7 @@ def estimate(
     y_tiles, y_steps, y_end = _span_sum(g[Y], g[NY], yt)
     x_tiles, x_steps, x_end = _span_sum(g[X], g[NX], xt)
     if c_tiles > 1 and (ks < kt or ys < yt or xs < xt):
-        return FAR
+        return FAR, 0
     k_execs = (k_tiles - 1) * _ceil(kt, ks) + _ceil(k_end, ks)
     y_execs = (y_tiles - 1) * _ceil(yt, ys) + _ceil(y_end, ys)
     x_execs = (x_tiles - 1) * _ceil(xt, xs) + _ceil(x_end, xs)
@@ -193,7 +196,7 @@ def estimate(
         compute += g[BATCH] * k_execs * x_execs * borders * g[FINISH]
         compute -= g[BATCH] * k_steps * x_steps * g[ST] * borders
     if rows_one > MAX_COUNT or cols_one > MAX_COUNT:
-        return FAR
+        return FAR, 0
     if g[C4]:
         in_cols = in_cols // 4 + 2 * x_tiles
         cols_one = _ceil(cols_one + 3, 4)
@@ -256,15 +259,24 @@ def estimate(
     busy = prologue + compute + last_store
     loading = g[SETUP] + loads * g[R_IN] + last_exec + last_store
     storing = prologue + first + g[FINISH] + stores
-    return max(busy, max(loading, storing))
+    return max(busy, max(loading, storing)), input_words + weight_words + params
+
+
+@numba.njit(cache=True)
+def goal(g: np.ndarray, cycles: int, words: int) -> float:
+    """What to minimise: cycles, or something that grows with energy or their product."""
+    if g[GOAL] == LATENCY:
+        return float(cycles)
+    energy = float(cycles + WORD_CYCLES * words)
+    return energy if g[GOAL] == ENERGY else energy * cycles
 
 
 @numba.njit(cache=True)
 def best_parts(
     g: np.ndarray, kt: int, ct: int, yt: int, xt: int, parts: np.ndarray, c_whole: bool
-) -> tuple[int, int, int, int, int]:
+) -> tuple[float, int, int, int, int]:
     """Best estimate of a tile over its EXEC sizes and tile orders: value, ks, ys, xs, order."""
-    best, at = FAR, (kt, yt, xt, 0)
+    best, at = np.inf, (kt, yt, xt, 0)
     for pk in parts:
         ks = _ceil(kt, pk)
         if pk > 1 and (not c_whole or ks * g[KI] * g[KD] % 16 or _ceil(kt, ks) != pk):
@@ -278,7 +290,10 @@ def best_parts(
                 if px > 1 and (not c_whole or _ceil(xt, xs) != px):
                     continue
                 for order in range(3):
-                    value = estimate(g, kt, ct, yt, xt, ks, ys, xs, order)
+                    cycles, words = estimate(g, kt, ct, yt, xt, ks, ys, xs, order)
+                    if cycles >= FAR:
+                        continue
+                    value = goal(g, cycles, words)
                     if value < best:
                         best, at = value, (ks, ys, xs, order)
     return best, at[0], at[1], at[2], at[3]
@@ -299,10 +314,10 @@ def scan(
     Args:
         g: constants, int64 `COUNT`.
         parts: numbers of EXECs per tile to try along each loop.
-    Returns: estimates, int64 `keep` (FAR where fewer fit), and int64 `keep x 8`: kt, ct, yt, xt,
-        ks, ys, xs, tile order.
+    Returns: values of the goal, `keep` (infinite where fewer fit), and int64 `keep x 8`: kt, ct,
+        yt, xt, ks, ys, xs, tile order.
     """
-    best = np.full(keep, FAR, dtype=np.int64)
+    best = np.full(keep, np.inf)
     found = np.zeros((keep, 8), dtype=np.int64)
     worst = 0
     for kt in kts:

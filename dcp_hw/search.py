@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ from tensorlib.errors import AnalysisError
 from tensorlib.timing import Prediction, predict
 
 OBJECTIVES = ("latency", "energy", "edp")
+
+ORDERS = ("csrxyk", "csrkxy", "scrxyk")
+"""Orders of sequencer loops that differ in bank reads only, for designs without chains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ def best_mapping(
     design: Design,
     *,
     score: Score | None = None,
+    objective: str | None = None,
     effort: str = "normal",
     int32: bool = False,
 ) -> tuple[Mapping, Program, Prediction] | Infeasible:
@@ -58,9 +63,20 @@ def best_mapping(
 
     Args:
         score: what to minimise, of the exact prediction; latency by default.
+        objective: what `score` is: `latency`, `energy` or `edp`. Where it is not said, mappings
+            with few cycles and mappings with few loaded words are tried.
         effort: `quick`, `normal` or `thorough`.
     """
-    found = _best(_shaped(layer, design), design, score, EFFORTS[effort], int32)
+    if objective not in (None, *OBJECTIVES):
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    if objective is None:
+        goals = ("latency",) if score is None else ("latency", "energy")
+    else:
+        goals = (objective,)
+    problem = _shaped(layer, design)
+    found = _best(problem, design, score, EFFORTS[effort], int32, goals)
+    if isinstance(found, Infeasible) and effort != "thorough":
+        found = _best(problem, design, score, EFFORTS["thorough"], int32, goals)
     if isinstance(found, Infeasible):
         return Infeasible(f"{layer.name}: {found.reason}")
     mapping, prediction = found
@@ -82,16 +98,22 @@ def _shaped(layer: Layer, design: Design) -> Problem:
 
 
 def _best(
-    problem: Problem, design: Design, score: Score | None, effort: Effort, int32: bool
+    problem: Problem,
+    design: Design,
+    score: Score | None,
+    effort: Effort,
+    int32: bool,
+    goals: tuple[str, ...],
 ) -> tuple[Mapping, Prediction] | Infeasible:
-    candidates = ranked(problem, design, effort, int32=int32)
+    pools = [ranked(problem, design, effort, int32=int32, objective=goal) for goal in goals]
+    candidates = [pair[1] for pairs in zip_longest(*pools) for pair in pairs if pair]
     if not candidates:
         return Infeasible(f"no tile of it fits design {design.name}")
     score = score or (lambda prediction: float(prediction.latency_cycles))
     best: tuple[float, Mapping, Prediction] | None = None
     reason = ""
     tried = 0
-    for bound, mapping in candidates:
+    for mapping in dict.fromkeys(candidates):
         if tried >= effort.exact:
             break
         prediction = evaluate(problem, design, mapping, int32=int32)
@@ -102,7 +124,6 @@ def _best(
         value = score(prediction)
         if best is None or value < best[0]:
             best = (value, mapping, prediction)
-        del bound
     if best is None:
         return Infeasible(reason or "no mapping")
     return _refined(problem, design, score, best, int32)
@@ -146,6 +167,9 @@ def neighbours(mapping: Mapping) -> Iterator[Mapping]:
     for order in scan.TILE_ORDERS:
         yield replace(mapping, tiles=order)
     yield replace(mapping, trim=not mapping.trim)
+    for order in ORDERS:
+        if mapping.order in ORDERS:
+            yield replace(mapping, order=order)
 
 
 def evaluate(
@@ -160,14 +184,22 @@ def evaluate(
 
 
 def ranked(
-    problem: Problem, design: Design, effort: Effort, *, int32: bool = False
-) -> list[tuple[int, Mapping]]:
-    """Estimated cycles and mappings, best first."""
+    problem: Problem,
+    design: Design,
+    effort: Effort,
+    *,
+    int32: bool = False,
+    objective: str = "latency",
+) -> list[tuple[float, Mapping]]:
+    """Estimates of the objective and mappings, best first."""
     axes = axes_of(design)
-    found: list[tuple[int, Mapping]] = []
+    found: list[tuple[float, Mapping]] = []
     options = lane_options(problem, design)
-    for steps, lanes, split in options[: effort.lanes]:
-        if len(found) > effort.exact and steps > found[effort.exact][0]:
+    for n, (steps, lanes, split) in enumerate(options):
+        if found and n >= effort.lanes:
+            break
+        fewer = objective == "latency" and len(found) > effort.exact
+        if fewer and steps > found[effort.exact][0]:
             break
         g = constants(problem, design, lanes, split, int32=int32)
         sizes = _tile_sizes(problem, design, split)
@@ -176,9 +208,10 @@ def ranked(
         )
         for trim in (False, True) if trimmable else (False,):
             g[scan.TRIM] = int(trim)
+            g[scan.GOAL] = OBJECTIVES.index(objective)
             estimates, rows = scan.scan(g, *sizes, effort.keep)
             for value, row in zip(estimates.tolist(), rows.tolist(), strict=True):
-                if value < scan.FAR:
+                if value < np.inf:
                     mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))
                     tiles = scan.TILE_ORDERS[row[7]]
                     found.append((value, replace(mapping, tiles=tiles, trim=trim)))
