@@ -1,4 +1,4 @@
-"""Where a mapping puts elements in the banks: CONFIG, LANES and the addresses of EXECs.
+"""Where a mapping puts elements in the banks: CONFIG and the addresses of EXECs.
 
 Input banks hold rows of 16 channels of one pixel (`rows`), rows of 4 pixels x 4 channels (`c4`)
 or bytes of one channel (`byte_input`). Weight banks hold
@@ -25,13 +25,10 @@ from dcp_hw.mapping import (
 )
 from dcp_hw.problem import BLOCK, LOOPS, Problem, ceil_div
 from tensorlib.design import Design
-from tensorlib.program import Config, Lane, Lanes, LoadShape
+from tensorlib.program import Config, LoadShape
 
 MAX_COUNT = 1023
-MAX_BASE = (1 << 14) - 1
 MAX_ADDRESS = (1 << 15) - 1
-UNUSED = (512, 256)
-"""Lower bound in coordinate a that an unused position of axis 1 or 2 adds: it matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,164 +306,12 @@ class Layout:
         """Byte address that every EXEC adds: a chain is filled from its far end."""
         return self.design.chain_length - 1 if self.axes.chain == "input" else 0
 
-    @cached_property
-    def digit_loops(self) -> tuple[str | None, ...]:
-        """Loop of each lane digit; None for one that only switches positions off."""
-        loops: list[str | None] = []
-        for axis, digits in enumerate((self.mapping.axis1, self.mapping.axis2)):
-            names: list[str | None] = [loop for loop, _ in digits]
-            if not names and self.axes.size[axis] > 1:
-                names = [None]
-            loops += names
-        if len(loops) > 4:
-            raise Unmappable(f"at most 4 digits, got {len(loops)}")
-        return tuple(loops)
-
-    def digit_unit(self, loop: str) -> int:
-        """Lanes per value of a digit: 16 where there are more lanes than a digit can count."""
-        if self.split.lanes[loop] <= 127:
-            return 1
-        if loop != "k" or self.split.ki != BLOCK:
-            raise Unmappable(f"{self.split.lanes[loop]} lanes of {loop} exceed a digit")
-        return BLOCK
-
-    def lanes(self) -> Lanes:
-        """The LANES command."""
-        axes: list[tuple[Lane, ...]] = []
-        for axis, size in enumerate(self.axes.size):
-            axes.append(tuple(self._lane(axis, i) for i in range(size)))
-        return Lanes(axis1=axes[0], axis2=axes[1])
-
     def used(self, axis: int) -> int:
         """Positions of an axis that have work."""
         count = 1
         for _, n in (self.mapping.axis1, self.mapping.axis2)[axis]:
             count *= n
         return count
-
-    def _lane(self, axis: int, i: int) -> Lane:
-        digits = [0, 0, 0, 0]
-        own = (self.mapping.axis1, self.mapping.axis2)[axis]
-        names = [loop for loop, _ in own]
-        position = (i, 0) if axis == 0 else (0, i)
-        unused = i >= self.used(axis)
-        values = {loop: self.split.digit(loop, position) for loop in names}
-        marked = False
-        for n, loop in enumerate(self.digit_loops):
-            if loop is None:
-                first_own = axis == 0 if n == 0 else axis == 1
-                if first_own and not names and i > 0:
-                    digits[n], marked = -1, True
-            elif loop in values:
-                digits[n] = values[loop] // self.digit_unit(loop)
-                if unused and not marked:
-                    digits[n], marked = -1, True
-        ia, ib, ic, base, select = self._input_lane(axis, i, values)
-        wa, wb, wc, weight_base, weight_select = self._weight_lane(axis, i, values)
-        if unused and not self.axes.diagonal:
-            ia, ib, ic, base, select = UNUSED[axis], 0, 0, 0, 0
-        if max(base, weight_base) > MAX_BASE:
-            raise Unmappable("lane bases exceed 14 bits")
-        return Lane(
-            input_a=ia,
-            input_b=ib,
-            input_c=ic,
-            input_base=base,
-            input_select=select,
-            weight_a=wa,
-            weight_b=wb,
-            weight_c=wc,
-            weight_base=weight_base,
-            weight_select=weight_select,
-            digits=(digits[0], digits[1], digits[2], digits[3]),
-        )
-
-    def _input_lane(
-        self, axis: int, i: int, values: dict[str, int]
-    ) -> tuple[int, int, int, int, int]:
-        p, m, s, t = self.problem, self.mapping, self.split, self.tiles
-        a = b = c = select = 0
-        if self.axes.diagonal:
-            return self._diagonal_lane(axis, i, values)
-        for loop, value in values.items():
-            match loop:
-                case "y":
-                    b += value * m.yt * p.stride
-                case "r":
-                    b += value * t.rt * p.dilation
-                case "x":
-                    c += value * m.xt * p.stride // (4 if p.c4 else 1)
-                case "s" if not s.s_slots:
-                    c += value * t.st * p.dilation // (4 if p.c4 else 1)
-                case "c":
-                    a += (value // s.ci) * self.input.extents[0]
-                    if s.byte_input:
-                        select = value % s.ci
-                case "k" if p.depthwise:
-                    outer = value // s.ki
-                    a += outer * self.input.extents[0]
-                    if s.byte_input:
-                        select = value % s.ki
-        if self.axes.chain == "input" and axis == self.axes.chain_axis:
-            a = b = c = select = 0
-        base = sum(n * step for n, step in zip((a, b, c), self.input.strides, strict=True))
-        return a, b, c, base, select
-
-    def _diagonal_lane(
-        self, axis: int, i: int, values: dict[str, int]
-    ) -> tuple[int, int, int, int, int]:
-        """As `_input_lane` for an input shared along diagonals: PE (i, j) needs place i + j."""
-        p, m, t, s = self.problem, self.mapping, self.tiles, self.split
-        if set(self.split.axis) - set("yxrs"):
-            raise Unmappable("a diagonal input carries y and r, or x and s")
-        one = [loop for loop, _ in m.axis1]
-        two = [loop for loop, _ in m.axis2]
-        if max(len(one), len(two)) > 1 or (
-            one and two and {*one, *two} not in ({"y", "r"}, {"x", "s"})
-        ):
-            raise Unmappable("a diagonal input carries y and r, or x and s")
-        if s.byte_input:
-            raise Unmappable("a diagonal input has no bytes on lanes")
-        loops = {*one, *two}
-        down = bool(loops & {"y", "r"})
-        steps = []
-        if loops & {"y", "x"}:
-            steps.append((m.yt if "y" in loops else m.xt) * p.stride)
-        if loops & {"r", "s"}:
-            steps.append((t.rt if "r" in loops else t.st) * p.dilation)
-        if len(set(steps)) > 1:
-            raise Unmappable("a diagonal input needs equal steps along both axes")
-        pitch = steps[0] if steps else 1
-        if p.c4 and not down:
-            raise Unmappable("a diagonal input of 4 channels carries y and r")
-        b, c = (i * pitch, 0) if down else (0, i * pitch)
-        base = b * self.input.strides[1] + c * self.input.strides[2]
-        return 0, b, c, base, 0
-
-    def _weight_lane(
-        self, axis: int, i: int, values: dict[str, int]
-    ) -> tuple[int, int, int, int, int]:
-        m, s, t = self.mapping, self.split, self.tiles
-        if s.weights == "packed":
-            index = self.weight_banks[axis].index_of(i)
-            place = UNUSED[axis] + 1 if index is None else index
-            return (place, 0, 0, 0, 0) if axis == 0 else (0, place, 0, 0, 0)
-        a = b = c = select = 0
-        for loop, value in values.items():
-            match loop:
-                case "k":
-                    a += value // s.ki * self.weight.extents[0]
-                    select = value % s.ki
-                case "r":
-                    b += value * t.rt
-                case "s" if not (s.s_slots and self.design.weight.slots > 1):
-                    c += value * t.st
-                case "c" if s.weights == "columns":
-                    c += value // s.ci * m.ct * s.ci
-        base = sum(n * step for n, step in zip((a, b, c), self.weight.strides, strict=True))
-        if i >= self.used(axis):
-            return UNUSED[axis], 0, 0, 0, 0
-        return a, b, c, base, select
 
     @cached_property
     def weight_banks(self) -> tuple[BankIndex, BankIndex]:
