@@ -34,17 +34,22 @@ ORDERS = ("csrxyk", "csrkxy", "scrxyk")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long to search: lanes scanned, estimates kept, mappings ranked exactly."""
+    """How long to search: lanes scanned, estimates kept, mappings ranked exactly.
+
+    Attributes:
+        every: loops of at most so many steps get tiles of every size, not only balanced ones.
+    """
 
     lanes: int
     keep: int
     exact: int
+    every: int
 
 
 EFFORTS = {
-    "quick": Effort(lanes=24, keep=8, exact=6),
-    "normal": Effort(lanes=60, keep=24, exact=24),
-    "thorough": Effort(lanes=200, keep=64, exact=96),
+    "quick": Effort(lanes=24, keep=8, exact=6, every=4),
+    "normal": Effort(lanes=60, keep=24, exact=24, every=8),
+    "thorough": Effort(lanes=200, keep=64, exact=96, every=24),
 }
 
 Score = Callable[[Prediction], float]
@@ -202,7 +207,7 @@ def ranked(
         if fewer and steps > found[effort.exact][0]:
             break
         g = constants(problem, design, lanes, split, int32=int32)
-        sizes = _tile_sizes(problem, design, split)
+        sizes = _tile_sizes(problem, design, split, effort.every)
         trimmable = (
             problem.depthwise and problem.padding and max(split.lanes["y"], split.lanes["r"]) == 1
         )
@@ -220,26 +225,26 @@ def ranked(
 
 
 def _tile_sizes(
-    problem: Problem, design: Design, split: LaneSplit
+    problem: Problem, design: Design, split: LaneSplit, every: int
 ) -> tuple[NDArray[np.int64], ...]:
     """Steps per lane to try: kt, ct, yt, xt, and EXECs per tile."""
     n = split.lanes
     unit_k = split.ki * split.kd
     # steps of k per 16 channels
     whole_k = ceil_div(problem.k, n["k"])
-    kts = _steps(whole_k)
+    kts = _steps(whole_k, every)
     block = BLOCK // np.gcd(BLOCK, unit_k)
     kts = {k if k == whole_k and split.ko == 1 else ceil_div(k, block) * block for k in kts}
     if problem.depthwise and split.byte_input and split.ko > 1:
         kts |= {1}
     whole_c = ceil_div(problem.c, n["c"])
-    cts = _steps(whole_c)
+    cts = _steps(whole_c, every)
     block = 1 if split.byte_input else BLOCK // np.gcd(BLOCK, split.ci)
     if problem.depthwise or problem.c4:
         cts = {whole_c}
     else:
         cts = {c if c == whole_c and split.co == 1 else ceil_div(c, block) * block for c in cts}
-    ys, xs = (_steps(ceil_div(problem.size(x), n[x]), 48) for x in "yx")
+    ys, xs = (_steps(ceil_div(problem.size(x), n[x]), every, 48) for x in "yx")
     if problem.c4 and n["x"] > 1:
         xs = {ceil_div(x, 4) * 4 for x in xs} | {ceil_div(x, 2) * 2 for x in xs}
     if problem.depthwise and split.byte_input and design.input.slots > 1:
@@ -266,6 +271,8 @@ def _step_list(whole: int, most: int) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _steps(whole: int, most: int = 24) -> set[int]:
-    """Distinct balanced tile sizes, at most `most`, larger ones denser."""
+def _steps(whole: int, every: int, most: int = 24) -> set[int]:
+    """Tile sizes to try: all of a short loop, otherwise at most `most` balanced ones."""
+    if whole <= every:
+        return set(range(1, whole + 1))
     return set(_step_list(whole, most))
