@@ -1,4 +1,8 @@
-"""Shared by all tests: `needs(tool)` skips, or fails where REQUIRE_TOOLS=1."""
+"""Shared by all tests: `needs(tool)` skips, or fails where REQUIRE_TOOLS=1.
+
+Hypothesis sets no deadlines, because machines are shared; with CI set it tries the same examples
+in every run.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).resolve().parents[1]
 
