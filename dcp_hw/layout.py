@@ -96,6 +96,8 @@ class Layout:
             raise Unmappable("channels of a depthwise layer need bytes on lanes")
         if m.trim and (not p.depthwise or s.lanes["y"] > 1 or s.lanes["r"] > 1):
             raise Unmappable("only depthwise layers without lanes of y and r can be trimmed")
+        if m.lead > 1 and (s.lanes["y"] > 1 or t.c_tiles > 1):
+            raise Unmappable("first tiles are cut only without lanes of y and tiles of c")
         drained = self.axes.drained
         if drained is not None:
             on_axis = (m.axis1, m.axis2)[drained]

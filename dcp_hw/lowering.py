@@ -250,7 +250,7 @@ class Lowering:
         self._check_distance(given)
         inputs, weights = layout.input_strides, layout.weight_strides
         input_base = layout.input_base + step.sx * m.xs * inputs["x"]
-        row = step.y * layout.tiles.y + step.sy * m.ys + step.rows[0]
+        row = self.stream.y_span(step.y).first + step.sy * m.ys + step.rows[0]
         above = (
             row * self.problem.stride - self.problem.padding + step.taps[0] * self.problem.dilation
         )

@@ -31,6 +31,8 @@ class Mapping:
         trim: depthwise only: do not load padding above and below the image; border rows get
             EXECs of their own, with fewer taps.
         flat: the pixels of a pointwise layer are one row.
+        lead: pieces along y, each with its own load, that the first and the last tile are cut
+            into: less waiting for the first load and after the last one.
     """
 
     axis1: Digits
@@ -48,6 +50,7 @@ class Mapping:
     late_params: bool = True
     trim: bool = False
     flat: bool = True
+    lead: int = 1
 
     def __post_init__(self) -> None:
         names = [loop for loop, _ in self.axis1 + self.axis2]
@@ -58,6 +61,8 @@ class Mapping:
         steps = (self.kt, self.ct, self.yt, self.xt, self.ks, self.ys, self.xs)
         if min(steps) < 1 or min((n for _, n in self.axis1 + self.axis2), default=1) < 1:
             raise Unmappable("steps and lanes must be >= 1")
+        if self.lead < 1:
+            raise Unmappable("a tile is cut into at least one piece")
         if self.ks > self.kt or self.ys > self.yt or self.xs > self.xt:
             raise Unmappable("an EXEC cannot be larger than its tile")
 

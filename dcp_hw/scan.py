@@ -15,8 +15,8 @@ import numpy as np
     NK, NC, NY, NX, RT, ST, TAP_R, TAP_S, SLOT_S, KI, KD, KO, CI, CO, BYTES, WEIGHTS,
     INPUT_ROWS, WEIGHT_ROWS, OUTPUT_WORDS, PARAM_ROWS, INPUT_SLOTS, WEIGHT_LOCAL,
     WEIGHT_BANKS_2, DRAIN_K, DRAIN_X, DRAIN_Y, FINISH, SWEEP_MIN, CHAIN, CHAIN_LENGTH,
-    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, GOAL, COUNT,
-) = range(54)  # fmt: skip
+    R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, LEAD, GOAL, COUNT,
+) = range(55)  # fmt: skip
 
 PACKED, TAPS, COLUMNS = 0, 1, 2
 NO_CHAIN, INPUT_CHAIN, WEIGHT_CHAIN, OUTPUT_CHAIN = 0, 1, 2, 3
@@ -207,6 +207,14 @@ def estimate(
         blocks_one = min(in_blocks, _ceil(k_tile if depthwise else g[NC] * ct, 16))
         if g[CO] > 1:
             in_blocks = max(in_blocks, c_tiles * blocks_one)
+    lead_words = 0
+    rows_first, y_last = rows_one, min(ys, y_end)
+    if g[LEAD] > 1:
+        piece = _ceil(min(yt, g[Y]), g[LEAD])
+        rows_first = min(rows_one, (piece - 1) * g[STRIDE] + window_r)
+        y_last = min(y_last, piece)
+        halo = max(0, window_r - g[STRIDE]) * (g[LEAD] - 1)
+        lead_words = 2 * halo * cols_one * blocks_one
     inside = c_tiles
     if order == 0:
         inside = c_tiles * y_tiles * x_tiles
@@ -244,15 +252,16 @@ def estimate(
         params = 7 * _ceil(g[K], 16)
         if _ceil(g[K], 16) > g[PARAM_ROWS] and order != 0 and k_tiles > 2:
             params *= y_tiles if order == 2 else y_tiles * x_tiles
+    input_words += lead_words
     loads = input_words + weight_words + params + 3 * execs + 2 * outputs
-    prologue = g[SETUP] + (rows_one * cols_one * blocks_one + weight_one) * g[R_IN] + 4
+    prologue = g[SETUP] + (rows_first * cols_one * blocks_one + weight_one) * g[R_IN] + 4
     # --- stores
     scale = 4 if g[INT32] else 1
     out_words = g[BATCH] * _ceil(g[K], 16) * g[Y] * g[X] * scale
     stores = out_words * g[R_OUT] + 2 * outputs
-    last_pixels = min(g[NY] * min(ys, y_end), g[Y]) * min(g[NX] * min(xs, x_end), g[X])
+    last_pixels = min(g[NY] * y_last, g[Y]) * min(g[NX] * min(xs, x_end), g[X])
     last_store = _ceil(min(g[NK] * min(ks, k_end), g[K]), 16) * last_pixels * scale * g[R_OUT] + 8
-    last_exec = min(ks, k_end) * c_end * min(ys, y_end) * min(xs, x_end) * taps_steps + g[FINISH]
+    last_exec = min(ks, k_end) * c_end * y_last * min(xs, x_end) * taps_steps + g[FINISH]
     parts = _ceil(kt, ks) * _ceil(yt, ys) * _ceil(xt, xs)
     if parts > 5:  # more than the queues hold: they wait behind the next tile's load
         loads += compute * (parts - 5) // parts // g[R_IN]

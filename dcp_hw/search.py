@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import product, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from tensorlib.errors import AnalysisError
 from tensorlib.timing import Prediction, predict
 
 OBJECTIVES = ("latency", "energy", "edp")
+
+LEADS = (1, 3)
+"""Pieces of the first and the last tile that the scan tries; the refinement tries more."""
 
 ORDERS = ("csrxyk", "csrkxy", "scrxyk")
 """Orders of sequencer loops that differ in bank reads only, for designs without chains."""
@@ -172,6 +175,8 @@ def neighbours(mapping: Mapping) -> Iterator[Mapping]:
     for order in scan.TILE_ORDERS:
         yield replace(mapping, tiles=order)
     yield replace(mapping, trim=not mapping.trim)
+    for lead in (1, 2, 3, 4, 6):
+        yield replace(mapping, lead=lead)
     for order in ORDERS:
         if mapping.order in ORDERS:
             yield replace(mapping, order=order)
@@ -211,15 +216,18 @@ def ranked(
         trimmable = (
             problem.depthwise and problem.padding and max(split.lanes["y"], split.lanes["r"]) == 1
         )
-        for trim in (False, True) if trimmable else (False,):
-            g[scan.TRIM] = int(trim)
+        cuttable = problem.depthwise and split.lanes["y"] == 1
+        for trim, lead in product(
+            (False, True) if trimmable else (False,), LEADS if cuttable else (1,)
+        ):
+            g[scan.TRIM], g[scan.LEAD] = int(trim), lead
             g[scan.GOAL] = OBJECTIVES.index(objective)
             estimates, rows = scan.scan(g, *sizes, effort.keep)
             for value, row in zip(estimates.tolist(), rows.tolist(), strict=True):
                 if value < np.inf:
                     mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))
                     tiles = scan.TILE_ORDERS[row[7]]
-                    found.append((value, replace(mapping, tiles=tiles, trim=trim)))
+                    found.append((value, replace(mapping, tiles=tiles, trim=trim, lead=lead)))
         found.sort(key=lambda item: item[0])
     return found
 

@@ -321,7 +321,7 @@ class StorePlan:
         """Output rows (or columns) of words `index` along y (or x)."""
         m, t = self.layout.mapping, self.layout.tiles
         if loop == "y":
-            first, whole, part, sub = step.y * t.y, m.yt, m.ys, step.sy
+            first, whole, part, sub = self.stream.y_span(step.y).first, m.yt, m.ys, step.sy
         else:
             first, whole, part, sub = step.x * t.x, m.xt, m.xs, step.sx
         if self.drained == loop:

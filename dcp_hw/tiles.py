@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from dcp_hw.layout import Layout
 from dcp_hw.mapping import Unmappable
@@ -58,7 +59,7 @@ class TileStream:
         self.layout = layout
         self.k_span = lru_cache(maxsize=None)(self._k_span)
         self.c_span = lru_cache(maxsize=None)(self._c_span)
-        self.y_span = lru_cache(maxsize=None)(lambda i: self._pixel_span("y", i))
+        self.y_span = lru_cache(maxsize=None)(self._y_span)
         self.x_span = lru_cache(maxsize=None)(lambda i: self._pixel_span("x", i))
 
     # ------------------------------------------------------------------- spans
@@ -112,6 +113,25 @@ class TileStream:
         lanes = ceil_div(count, steps)
         return Span(first, count, lanes, steps if lanes > 1 else count)
 
+    def _y_span(self, index: int) -> Span:
+        """A y tile; indices past the last one are pieces of cut tiles, in turn."""
+        tiles, pieces = self.layout.tiles.y_tiles, self.layout.mapping.lead
+        if index < tiles:
+            return self._pixel_span("y", index)
+        tile, piece = divmod(index - tiles, pieces)
+        whole = self._pixel_span("y", tile)
+        size = ceil_div(whole.count, pieces)
+        count = max(0, min(size, whole.count - piece * size))
+        return Span(whole.first + piece * size, count, 1, count)
+
+    def _pieces(self, y: int, *, cut: bool) -> list[int]:
+        """Indices of the y tiles that a tile is done in."""
+        tiles, pieces = self.layout.tiles.y_tiles, self.layout.mapping.lead
+        if not cut or pieces == 1:
+            return [y]
+        parts = range(tiles + y * pieces, tiles + (y + 1) * pieces)
+        return [n for n in parts if self.y_span(n).count]
+
     def taps(self, loop: str) -> int:
         """Lanes of r or s with work."""
         p, t = self.layout.problem, self.layout.tiles
@@ -130,14 +150,23 @@ class TileStream:
         counts = {"k": t.k_tiles, "y": t.y_tiles, "x": t.x_tiles}
         names = (*m.tiles, "c")
         bounds = (*(counts[loop] for loop in m.tiles), t.c_tiles)
+        walk = list(_walk(bounds, snake=m.snake))
+        ends = (0, p.batch * len(walk) - 1)
         for b in range(p.batch):
-            for indices in _walk(bounds, snake=m.snake):
+            for n, indices in enumerate(walk):
                 at = dict(zip(names, indices, strict=True))
-                for sk in range(ceil_div(self.k_span(at["k"]).steps, m.ks)):
-                    for sy in range(ceil_div(self.y_span(at["y"]).steps, m.ys)):
-                        for sx in range(ceil_div(self.x_span(at["x"]).steps, m.xs)):
-                            tile = (b, at["k"], at["c"], at["y"], at["x"], sk, sy, sx)
-                            yield from self._rows(tile)
+                for y in self._pieces(at["y"], cut=b * len(walk) + n in ends):
+                    for part in self._parts(at["k"], y, at["x"]):
+                        yield from self._rows((b, at["k"], at["c"], y, at["x"], *part))
+
+    def _parts(self, k: int, y: int, x: int) -> Iterator[tuple[int, int, int]]:
+        """Indices of the parts of a tile that EXECs work on, along k, y and x."""
+        m = self.layout.mapping
+        yield from product(
+            range(ceil_div(self.k_span(k).steps, m.ks)),
+            range(ceil_div(self.y_span(y).steps, m.ys)),
+            range(ceil_div(self.x_span(x).steps, m.xs)),
+        )
 
     def _rows(self, tile: tuple[int, ...]) -> Iterator[Step]:
         """The EXECs of one part of a tile: one, or with `trim` one per kind of border."""
@@ -148,7 +177,7 @@ class TileStream:
         if m.trim:
             runs = []
             for row in range(count):
-                top = (y * t.y + sy * m.ys + row) * p.stride - p.padding
+                top = (self.y_span(y).first + sy * m.ys + row) * p.stride - p.padding
                 low = max(0, ceil_div(-top, p.dilation))
                 high = min(p.r, (p.in_y - 1 - top) // p.dilation + 1)
                 if high <= low:
