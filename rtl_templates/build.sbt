@@ -31,11 +31,11 @@ lazy val root = (project in file("."))
     assembly / test := {},
     assembly / assemblyJarName := "dcphw-rtl.jar", // dcp_hw/toolchain.py takes it from here
     assembly / assemblyMergeStrategy := {
-      case PathList("META-INF", "services", _*)   => MergeStrategy.concat
-      case PathList("META-INF", "versions", _*)   => MergeStrategy.first
-      case PathList("META-INF", _*)               => MergeStrategy.discard
-      case "module-info.class"                    => MergeStrategy.discard
-      case "reference.conf"                       => MergeStrategy.concat
-      case _                                      => MergeStrategy.first
+      case PathList("META-INF", "services", _*) => MergeStrategy.concat
+      case PathList("META-INF", "versions", _*) => MergeStrategy.first
+      case PathList("META-INF", _*)             => MergeStrategy.discard
+      case "module-info.class"                  => MergeStrategy.discard
+      case "reference.conf"                     => MergeStrategy.concat
+      case _                                    => MergeStrategy.first
     }
   )

@@ -104,7 +104,8 @@ class Accelerator(design: Design) extends Module {
     banks.io.place := places
     banks.io.buffer := buffer
     for (k <- 0 to design.skewMax) {
-      def read(step: Int) = if (operand.isChain) fills(step) else if (tensor == 0) steps(step).input else steps(step).weight
+      def read(step: Int) =
+        if (operand.isChain) fills(step) else if (tensor == 0) steps(step).input else steps(step).weight
       banks.io.read(k) := read(k)
       banks.io.offset(k) := read(k + 1).address(3, 0)
     }

@@ -63,7 +63,9 @@ class Decoder(design: Design) extends Module {
   private val headerBuffer = bits(6)
   private val pending = RegInit(VecInit.fill(3, 2)(false.B))
   private val bufferTaken =
-    MuxLookup(headerTensor, false.B)((0 until 3).map(t => t.U -> (io.taken(t)(headerBuffer) || pending(t)(headerBuffer))))
+    MuxLookup(headerTensor, false.B)(
+      (0 until 3).map(t => t.U -> (io.taken(t)(headerBuffer) || pending(t)(headerBuffer)))
+    )
   private val headerReady = MuxCase(
     true.B,
     Seq(

@@ -4,7 +4,9 @@ import chisel3._
 import chisel3.util._
 
 /** Bank of 16-byte rows: one read, one write port; a write takes a word or one byte of it. */
-class OperandRam(rows: Int) extends BlackBox(Map("ROWS" -> rows, "ADDR" -> Memories.addressBits(rows))) with HasBlackBoxInline {
+class OperandRam(rows: Int)
+    extends BlackBox(Map("ROWS" -> rows, "ADDR" -> Memories.addressBits(rows)))
+    with HasBlackBoxInline {
   override def desiredName: String = "OperandRam"
   val io = IO(new Bundle {
     val clock = Input(Clock())

@@ -123,7 +123,13 @@ class StoreUnit(design: Design) extends Module {
   control.base := base(5, 0)
   control.commit := Mux(batchLast, batchWords, 0.U)
   private val control1, control2, control3, control4, control5 = Wire(new Control)
-  for ((to, from) <- Seq(control1 -> control, control2 -> control1, control3 -> control2, control4 -> control3, control5 -> control4)) {
+  for ((to, from) <- Seq(
+      control1 -> control,
+      control2 -> control1,
+      control3 -> control2,
+      control4 -> control3,
+      control5 -> control4
+    )) {
     to := RegNext(from)
     to.valid := RegNext(from.valid, false.B)
   }
