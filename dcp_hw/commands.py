@@ -56,9 +56,7 @@ def _generate(subparsers: Any) -> None:
         "layer on it with Verilator, and writes report.html, .md, .csv and .json.",
     )
     _workload(p)
-    p.add_argument(
-        "--modes", default=",".join(MODES), help=f"comma-separated: {', '.join(MODES)}"
-    )
+    p.add_argument("--modes", default=",".join(MODES), help=f"comma-separated: {', '.join(MODES)}")
     p.add_argument("--out", type=Path, help="folder (default build/LAYERSET)")
     _common(p)
     p.set_defaults(run=run_generate)
@@ -218,7 +216,7 @@ def run_regress(options: argparse.Namespace) -> int:
     from dcp_hw import regress
 
     results = regress.run(
-        count=options.count, seed=options.seed, out=options.out, only=options.only
+        cases=options.count, seed=options.seed, out=options.out, only=options.only
     )
     failed = [r for r in results if not r.passed]
     if options.json:

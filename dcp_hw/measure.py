@@ -22,7 +22,7 @@ from dcp_hw.work import Work
 from dcp_hw.workload import Layer
 from sim import runner
 from sim.errors import HardwareError, SimError
-from sim.layer_data import make_data
+from sim.layer_data import LayerData, make_data
 from sim.reference import checksum
 from sim.stream import build_stream, scatter
 
@@ -67,6 +67,17 @@ class Job:
     seed: int = 0
     profile: str = "realistic"
 
+    def data(self) -> LayerData:
+        """Operands and expected results, in the design's widths."""
+        design = self.rtl.design
+        return make_data(
+            self.layer,
+            self.seed,
+            self.profile,
+            data_bits=design.data_bits,
+            acc_bits=design.acc_bits,
+        )
+
     def key(self) -> str:
         """Names the measurement: everything that its result depends on."""
         same = replace(self.layer, name="layer", count=1)
@@ -77,10 +88,11 @@ class Job:
 def measure(job: Job, built: runner.Built, stalls: runner.Stalls | None = None) -> Measurement:
     """The layer's program run on the simulated Verilog, its outputs against the reference.
 
-    Raises: CheckFailed if the hardware hangs or breaks a bus rule; ToolError if the simulator fails.
+    Raises: CheckFailed if the hardware hangs or breaks a bus rule, ToolError if the simulator
+    fails.
     """
     program = job.work.program
-    data = make_data(job.layer, job.seed, job.profile)
+    data = job.data()
     memory = memory_image(program, data)
     stream = build_stream(program.commands, memory)
     try:
@@ -92,9 +104,7 @@ def measure(job: Job, built: runner.Built, stalls: runner.Stalls | None = None) 
             stalls=stalls,
         )
     except HardwareError as error:
-        raise CheckFailed(
-            f"layer {job.layer.name} on {job.rtl.design.name}: {error}"
-        ) from error
+        raise CheckFailed(f"layer {job.layer.name} on {job.rtl.design.name}: {error}") from error
     except SimError as error:
         raise ToolError(str(error)) from error
     scatter(program.commands, result.words, memory)

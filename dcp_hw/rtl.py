@@ -76,8 +76,11 @@ def _elaborate(missing: dict[Path, Design], root: Path) -> None:
             made.rename(folder)
 
 
-def model(rtl: Rtl, *, jobs: int = 2) -> runner.Built:
+def model(rtl: Rtl, *, jobs: int = 2, quick: bool = False) -> runner.Built:
     """The compiled simulation of a design.
+
+    Args:
+        quick: compiled sooner, slower to run: for small designs and few cycles.
 
     Raises: ToolError if Verilator or the compiler fails.
     """
@@ -87,10 +90,11 @@ def model(rtl: Rtl, *, jobs: int = 2) -> runner.Built:
     try:
         return runner.build(
             rtl.folder,
-            root / rtl.digest[:32],
+            root / (rtl.digest[:32] + ("-quick" if quick else "")),
             env=env,
             driver_dir=root / "driver",
             jobs=jobs,
+            quick=quick,
         )
     except SimError as error:
         raise ToolError(str(error)) from error

@@ -101,10 +101,22 @@ def channel_axis(layer: LayerLike) -> int:
     return 0 if str(layer.operator) in ("conv", "dwconv") else -1
 
 
-def make_data(layer: LayerLike, seed: int, profile: str = "realistic") -> LayerData:
+def make_data(
+    layer: LayerLike,
+    seed: int,
+    profile: str = "realistic",
+    *,
+    data_bits: int = 8,
+    acc_bits: int = 32,
+) -> LayerData:
     """Operands, requantisation parameters and expected results of a layer.
 
     Equal arguments give equal data.
+
+    Args:
+        data_bits: operands keep so many low bits, sign-extended.
+        acc_bits: sums wrap to so many.
+
     Raises: ValueError for an unknown profile or operator.
     """
     if profile not in PROFILES:
@@ -119,7 +131,8 @@ def make_data(layer: LayerLike, seed: int, profile: str = "realistic") -> LayerD
     axis = channel_axis(layer)
     if profile == "extreme":
         np.moveaxis(w, axis, 0)[1::2] = 127
-    acc = accumulate(layer, x, w)
+    x, w = wrapped(x, data_bits), wrapped(w, data_bits)
+    acc = wrapped(accumulate(layer, x, w), acc_bits)
     bias, multiplier, shift = _fit(rng, np.moveaxis(acc, axis, 0).reshape(acc.shape[axis], -1))
     if profile == "corner":
         for channel in range(1, len(bias), 2):
@@ -129,6 +142,12 @@ def make_data(layer: LayerLike, seed: int, profile: str = "realistic") -> LayerD
     return LayerData(
         x=x, w=w, bias=bias, multiplier=multiplier, shift=shift, acc=acc, output=output
     )
+
+
+def wrapped(values: NDArray, bits: int) -> NDArray:
+    """The low bits of signed integers, sign-extended."""
+    spare = 8 * values.itemsize - bits
+    return (values << spare) >> spare if spare else values
 
 
 def _activations(

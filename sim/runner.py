@@ -24,6 +24,7 @@ from sim.errors import HardwareError, SimError
 from sim.verilate import (
     FAST,
     HERE,
+    QUICK,
     Tools,
     built_aside,
     digest,
@@ -176,6 +177,7 @@ def build(
     driver_dir: Path | None = None,
     top: str = "Accelerator",
     jobs: int = 2,
+    quick: bool = False,
 ) -> Built:
     """A design ready to run; compiled unless `out_dir` has it, made from the same text.
 
@@ -186,6 +188,7 @@ def build(
         driver_dir: folder of the part that designs share; `driver` beside `out_dir` if None.
         top: name of the accelerator's module.
         jobs: compilers at a time.
+        quick: compiled in a third of the time, for small designs that run few cycles.
 
     Raises:
         SimError: Verilator or the compiler refused it.
@@ -197,17 +200,19 @@ def build(
     in_bits, out_bits = _stream_bits(ports, top)
     built = Built(folder=final, driver=driver, top=top, in_bits=in_bits, out_bits=out_bits)
     sources = [HERE / "harness.sv", HERE / "model.cpp", *(path.resolve() for path in files)]
-    key = digest(sources, top, *FAST, key_of(driver) or "")
+    flags = QUICK if quick else FAST
+    key = digest(sources, top, *flags, key_of(driver) or "")
     if key_of(final) == key:
         return built
     with built_aside(final, key) as folder:
-        tools = Tools(env=env, log=folder / "build.log", jobs=jobs)
+        optimise = "-O0" if quick else "-O2"
+        tools = Tools(env=env, log=folder / "build.log", jobs=jobs, optimise=optimise)
         work = folder / "model"
         tools.verilate(
             [
                 *(f"-DDCP_TOP={top}", *(["-DDCP_TLAST"] if "m_axis_tlast" in ports else [])),
                 *(f"-GIN_BITS={in_bits}", f"-GOUT_BITS={out_bits}"),
-                *(f"-GCOUNTERS={len(COUNTER_NAMES)}", *_SHARED_OBJECT, *FAST, *sources),
+                *(f"-GCOUNTERS={len(COUNTER_NAMES)}", *_SHARED_OBJECT, *flags, *sources),
             ],
             folder=work,
             top=_HARNESS,

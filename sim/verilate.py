@@ -28,6 +28,11 @@ FAST = (
     # without the split the compiler's time is erratic
     *("--output-split", "5000", "--output-split-cfuncs", "1000"),
 )
+QUICK = (
+    *("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert"),
+    # most of the time goes into reading headers, once per file
+    *("--output-split", "0"),
+)
 QUIET = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # `sim.lint` looks at these
 
 _TAIL_LINES = 15
@@ -139,11 +144,13 @@ class Tools:
         env: variables set on top of this process's own.
         log: their output is added here.
         jobs: compilers at a time.
+        optimise: option of the compiler.
     """
 
     env: Mapping[str, str]
     log: Path
     jobs: int
+    optimise: str = "-O2"
 
     def call(self, command: Sequence[str | Path], *, cwd: Path, what: str) -> None:
         """Nothing; runs a command.
@@ -188,7 +195,7 @@ class Tools:
             arguments: targets, and variables as `NAME=value`.
         """
         # the makefiles call `python`, which not every system has
-        settings = (f"PYTHON3={sys.executable}", "OPT_FAST=-O2")
+        settings = (f"PYTHON3={sys.executable}", f"OPT_FAST={self.optimise}")
         self.call(
             [find("make", self.env), "-j", str(self.jobs), "-f", makefile, *settings, *arguments],
             cwd=folder,
