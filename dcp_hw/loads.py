@@ -53,7 +53,7 @@ class LoadPlan:
         if self.layout.split.weights == "columns":
             end += p.batch * p.blocks_out * p.c * BLOCK
         else:
-            for step in steps:
+            for step in steps if self.with_bursts else ():
                 key = self.stream.weight_key(step)
                 if key not in self.weight_tiles:
                     size = self.weight(step, 0).data_words * BLOCK

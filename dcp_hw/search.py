@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dcp_hw import scan
 from dcp_hw.axes import axes_of
+from dcp_hw.fast import latency
 from dcp_hw.lane_options import constants, lane_options, mapping_of
 from dcp_hw.lowering import Lowering, Program, lower
 from dcp_hw.mapping import LaneSplit, Mapping, Unmappable
@@ -117,49 +118,83 @@ def _best(
     candidates = [pair[1] for pairs in zip_longest(*pools) for pair in pairs if pair]
     if not candidates:
         return Infeasible(f"no tile of it fits design {design.name}")
-    score = score or (lambda prediction: float(prediction.latency_cycles))
-    best: tuple[float, Mapping, Prediction] | None = None
-    reason = ""
-    tried = 0
-    for mapping in dict.fromkeys(candidates):
-        if tried >= effort.exact:
+    candidates = list(dict.fromkeys(candidates))
+    if score is not None and not _is_latency(score, problem, design, candidates, int32):
+        judge = _Judge(problem, design, score, int32)
+    else:
+        judge = _Judge(problem, design, None, int32)
+    tried: list[tuple[float, Mapping]] = []
+    for mapping in candidates:
+        if len(tried) >= effort.exact:
             break
+        value = judge.value(mapping)
+        if value is not None:
+            tried.append((value, mapping))
+    for _, mapping in sorted(tried, key=lambda item: item[0]):
+        mapping = _refined(judge, mapping)
         prediction = evaluate(problem, design, mapping, int32=int32)
-        if isinstance(prediction, str):
-            reason = prediction
-            continue
-        tried += 1
-        value = score(prediction)
-        if best is None or value < best[0]:
-            best = (value, mapping, prediction)
-    if best is None:
-        return Infeasible(reason or "no mapping")
-    return _refined(problem, design, score, best, int32)
+        if isinstance(prediction, Prediction):
+            return mapping, prediction
+        judge.reason = prediction
+    return Infeasible(judge.reason or "no mapping")
 
 
-def _refined(
-    problem: Problem,
-    design: Design,
-    score: Score,
-    best: tuple[float, Mapping, Prediction],
-    int32: bool,
-) -> tuple[Mapping, Prediction]:
-    """The best mapping after exact steps to better neighbours."""
-    value, mapping, prediction = best
-    seen = {mapping}
+def _is_latency(
+    score: Score, problem: Problem, design: Design, candidates: list[Mapping], int32: bool
+) -> bool:
+    """Whether a score is the latency, seen from the first mapping that runs."""
+    for mapping in candidates:
+        prediction = evaluate(problem, design, mapping, int32=int32)
+        if isinstance(prediction, Prediction):
+            return score(prediction) == prediction.latency_cycles
+    return False
+
+
+class _Judge:
+    """Values of mappings, each computed once: a score, or cycles by the faster way.
+
+    Attributes:
+        reason: why the last mapping without a value cannot run.
+    """
+
+    def __init__(self, problem: Problem, design: Design, score: Score | None, int32: bool) -> None:
+        self.problem, self.design, self.score, self.int32 = problem, design, score, int32
+        self.reason = ""
+        self._values: dict[Mapping, float | None] = {}
+
+    def value(self, mapping: Mapping) -> float | None:
+        """Value of a mapping; None if it cannot run."""
+        if mapping not in self._values:
+            self._values[mapping] = self._evaluate(mapping)
+        return self._values[mapping]
+
+    def _evaluate(self, mapping: Mapping) -> float | None:
+        if self.score is None:
+            cycles = latency(self.problem, self.design, mapping, int32=self.int32)
+            if isinstance(cycles, int):
+                return cycles
+            self.reason = cycles
+            return None
+        prediction = evaluate(self.problem, self.design, mapping, int32=self.int32)
+        if isinstance(prediction, Prediction):
+            return self.score(prediction)
+        self.reason = prediction
+        return None
+
+
+def _refined(judge: _Judge, mapping: Mapping) -> Mapping:
+    """A mapping after exact steps to better neighbours."""
+    value = judge.value(mapping)
+    assert value is not None
     improved = True
     while improved:
         improved = False
         for other in neighbours(mapping):
-            if other in seen:
-                continue
-            seen.add(other)
-            changed = evaluate(problem, design, other, int32=int32)
-            if not isinstance(changed, str) and score(changed) < value:
-                value, mapping, prediction = score(changed), other, changed
-                improved = True
+            changed = judge.value(other)
+            if changed is not None and changed < value:
+                value, mapping, improved = changed, other, True
                 break
-    return mapping, prediction
+    return mapping
 
 
 def neighbours(mapping: Mapping) -> Iterator[Mapping]:

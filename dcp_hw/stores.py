@@ -119,7 +119,7 @@ class StorePlan:
             layout.mapping.ks * split.ki * split.kd // BLOCK
         )
         found: list[Store] = []
-        shapes = self._shapes_of(step)
+        shapes = self.shapes_of(step)
         for n, shape in enumerate(shapes):
             row = first_block + shape.start[1]
             last = n == len(shapes) - 1
@@ -148,7 +148,7 @@ class StorePlan:
             )
         return found
 
-    def _shapes_of(self, step: Step) -> list[Shape]:
+    def shapes_of(self, step: Step) -> list[Shape]:
         """What STOREs of equal parts of tiles have in common; computed once."""
         spans = (self.stream.k_span(step.k), self.stream.y_span(step.y), self.stream.x_span(step.x))
         key = (*(s.count for s in spans), step.sk, step.sy, step.sx)

@@ -9,17 +9,18 @@ import pytest
 
 from dcp_hw import scan
 from dcp_hw.axes import axes_of
+from dcp_hw.fast import latency
 from dcp_hw.lane_options import constants, lane_options, mapping_of
 from dcp_hw.mapping import Mapping, Unmappable
 from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import ceil_div, problem_of
-from dcp_hw.search import best_mapping, evaluate
-from dcp_hw.workload import Layer
+from dcp_hw.search import EFFORTS, best_mapping, evaluate, neighbours, ranked
+from dcp_hw.workload import Layer, LayerSet
 from tensorlib.families import family
 from tensorlib.timing import Prediction
 
 LAYERS = (
-    Layer(name="product", operator="gemm", M=6, N=16, K=16),
+    Layer(name="product", operator="gemm", M=4, N=16, K=8),
     Layer(name="channels", operator="dwconv", K=16, C=16, Y=3, X=4, R=3, S=3, padding=1, groups=16),
     Layer(name="window", operator="conv", K=8, C=8, Y=3, X=3, R=3, S=3, padding=1),
 )
@@ -95,6 +96,35 @@ def test_estimate_is_close_to_the_exact_model(layer: Layer) -> None:
             assert values[0] == pytest.approx(exact.latency_cycles, rel=0.15)
             close += 1
     assert close
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "input_stationary", "output_stationary", "nvdla"])
+@pytest.mark.parametrize("int32", [False, True], ids=["int8", "int32"])
+def test_fast_latency_equals_the_exact_model(kind: str, int32: bool) -> None:
+    rows, cols = KINDS.get(kind, (8, 8))
+    design = family(kind, rows, cols, depth=32, words=128, param_rows=2, in_bits=64)
+    compared = 0
+    for layer in (*LAYERS, *LayerSet.load("tiny")):
+        problem = problem_of(layer)
+        mappings = [pair[1] for pair in ranked(problem, design, EFFORTS["quick"], int32=int32)[:2]]
+        for mapping in [*mappings, *(n for m in mappings[:1] for n in neighbours(m))]:
+            exact = evaluate(problem, design, mapping, int32=int32)
+            if isinstance(exact, Prediction):
+                assert latency(problem, design, mapping, int32=int32) == exact.latency_cycles
+                compared += 1
+    assert compared > 100
+
+
+def test_score_and_objective_agree() -> None:
+    design = family("unicast_tree", 16, 4)
+    plain = best_mapping(LAYERS[0], design)
+    scored = best_mapping(LAYERS[0], design, score=lambda p: p.latency_cycles)
+    words = best_mapping(LAYERS[0], design, score=lambda p: p.counters["bus_in_beat"])
+    assert not isinstance(plain, Infeasible)
+    assert not isinstance(scored, Infeasible)
+    assert not isinstance(words, Infeasible)
+    assert plain[2].latency_cycles == scored[2].latency_cycles <= words[2].latency_cycles
+    assert words[2].counters["bus_in_beat"] <= plain[2].counters["bus_in_beat"]
 
 
 def test_objectives_are_checked() -> None:
