@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from dcp_hw.problem import REDUCTIONS, Problem
 from tensorlib.design import Design, Operand, Pe
@@ -23,6 +24,7 @@ class Axes:
         chain_axis: axis of an operand's chains, None without.
         chain: tensor that is held in the PEs, None without.
         diagonal: the input is shared along PE (i, j), (i + 1, j - 1).
+        other: what is shared or summed in a way that mappings do not know, None if nothing is.
     """
 
     size: tuple[int, int]
@@ -32,6 +34,7 @@ class Axes:
     chain_axis: int | None
     chain: str | None
     diagonal: bool
+    other: str | None = None
 
     def loops(self, axis: int, problem: Problem) -> str:
         """Loops that an axis may carry for a problem."""
@@ -73,14 +76,25 @@ def axes_of(design: Design) -> Axes:
         and design.cols > 1
         and root[(1, 0)] == root[(0, 1)] != root[(0, 0)]
     )
+    reduced = (_spans(lines, 0), _spans(lines, 1))
+    apart = {
+        name: [size[axis] for axis in (0, 1) if name not in shared[axis]] for name in roots
+    } | {"output": [size[axis] for axis in (0, 1) if not reduced[axis]]}
+    ways = {name: len(set(root.values())) for name, root in roots.items()}
+    ways["output"] = len(lines) or prod(size)
+    expected = {name: prod(sizes) for name, sizes in apart.items()}
+    if diagonal:
+        expected["input"] = sum(size) - 1
+    other = [name for name in ways if ways[name] != expected[name]]
     return Axes(
         size=size,
         shared=(shared[0], shared[1]),
-        reduced=(_spans(lines, 0), _spans(lines, 1)),
+        reduced=reduced,
         drained=drained,
         chain_axis=_direction(operand_chains) if chain in ("input", "weight") else None,
         chain=chain,
         diagonal=diagonal,
+        other=other[0] if other else None,
     )
 
 

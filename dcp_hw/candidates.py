@@ -1,4 +1,4 @@
-"""Accelerators worth considering for a hardware budget: what `fixed`, `per-layer` and `example` choose from."""
+"""Accelerators worth considering for a budget: what `fixed`, `per-layer`, `example` choose from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from dcp_hw.hardware import Hardware
 from tensorlib.design import Design
 from tensorlib.families import family
+from tensorlib.from_stt import Held
+from tensorlib.op import Operator, conv2d, depthwise_conv2d
+from tensorlib.reuse import analyse
 
 PARAM_ROWS = 8
 """16-channel blocks of scale parameters per buffer."""
@@ -39,41 +42,58 @@ class Style:
         key: short name, part of file names.
         family: of `tensorlib.families`.
         title: what a reader calls it.
-        label: TensorLib's form: selected loops, then one letter per tensor (docs/design-space.md).
-        loops: role of axis 1, axis 2 and time.
+        operator: whose reuse the array assumes; layers with more reuse run on it too.
+        selected: three of its loops, columns of `stt`.
         stt: space-time transformation, rows p1, p2, t.
+        loops: role of axis 1, axis 2 and time in mappings.
+        held: `port` where a stationary tensor has ports or exits instead of chains.
+        chain_axis: of the stationary tensor.
         one_loop_per_axis: no composite axes in its mappings.
+
+    `design_from_stt` makes the family's arrays from these (tests/unit/test_from_stt.py).
     """
 
     key: str
     family: str
     title: str
-    label: str
-    loops: tuple[str, str, str]
+    operator: Operator
+    selected: str
     stt: Matrix
+    loops: tuple[str, str, str]
+    held: Held = "chain"
+    chain_axis: int | None = None
     one_loop_per_axis: bool = False
+
+    @property
+    def label(self) -> str:
+        """TensorLib's form: selected loops, then a letter per tensor (docs/design-space.md)."""
+        return analyse(self.operator, self.selected, self.stt).label()
 
 
 _IDENTITY: Matrix = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 _SKEWED: Matrix = ((1, 0, 0), (0, 1, 0), (1, 1, 1))
-_ROWS: Matrix = ((1, 0, 0), (0, 1, 0), (0, 1, 1))
+_ROWS: Matrix = ((1, 0, 0), (0, 1, 0), (1, 0, 1))
 
+# Axes of which nothing is shared are those of a depthwise layer: `c` there is `k` in a mapping.
 STYLES = (
     Style(
         key="uo",
         family="unicast_tree",
         title="unicast x reduction tree",
-        label="KCX-UUB",
-        loops=("k|y|x", "c|s", "any"),
+        operator=depthwise_conv2d(),
+        selected="csr",
         stt=_IDENTITY,
+        loops=("k|y|x", "c|s", "any"),
     ),
     Style(
         key="uw",
         family="unicast_multicast",
         title="unicast x shared weight",
-        label="KXC-UMU",
-        loops=("k|y|x", "y|x", "any"),
+        operator=depthwise_conv2d(),
+        selected="cxr",
         stt=_IDENTITY,
+        loops=("k|y|x", "y|x", "any"),
+        held="port",
     ),
 )
 
@@ -82,63 +102,75 @@ EXAMPLES = (
         key="ws",
         family="weight_stationary",
         title="weight-stationary systolic K x C",
-        label="KCX-STS",
-        loops=("k", "c", "x"),
+        operator=conv2d(),
+        selected="kcx",
         stt=_SKEWED,
+        loops=("k", "c", "x"),
+        chain_axis=2,
         one_loop_per_axis=True,
     ),
     Style(
         key="os",
         family="output_stationary",
         title="output-stationary systolic K x X",
-        label="KXC-SST",
-        loops=("k", "x", "c"),
+        operator=conv2d(),
+        selected="kxc",
         stt=_SKEWED,
+        loops=("k", "x", "c"),
+        chain_axis=2,
         one_loop_per_axis=True,
     ),
     Style(
         key="is",
         family="input_stationary",
         title="input-stationary systolic C x X",
-        label="CXK-TSS",
-        loops=("c", "x", "k"),
+        operator=conv2d(),
+        selected="cxk",
         stt=_SKEWED,
+        loops=("c", "x", "k"),
+        chain_axis=1,
         one_loop_per_axis=True,
     ),
     Style(
         key="kc",
         family="nvdla",
         title="K x C, multicast and reduction tree (NVDLA-like)",
-        label="KCX-MUM",
-        loops=("k", "c", "x"),
+        operator=conv2d(),
+        selected="kcr",
         stt=_IDENTITY,
+        loops=("k", "c", "any"),
         one_loop_per_axis=True,
     ),
     Style(
         key="om",
         family="output_broadcast",
         title="output-stationary multicast K x X",
-        label="KXC-MMT",
-        loops=("k", "x", "c"),
+        operator=conv2d(),
+        selected="kxc",
         stt=_IDENTITY,
+        loops=("k", "x", "c"),
+        chain_axis=1,
         one_loop_per_axis=True,
     ),
     Style(
         key="yx",
         family="pixel_multicast",
         title="output-stationary Y x X (ShiDianNao-like)",
-        label="YXC-UBT",
-        loops=("y", "x", "c"),
+        operator=conv2d(),
+        selected="yxc",
         stt=_IDENTITY,
+        loops=("y", "x", "c"),
+        chain_axis=1,
         one_loop_per_axis=True,
     ),
     Style(
         key="ry",
         family="row_systolic",
         title="row-stationary R x Y (Eyeriss-like)",
-        label="RYX-MMS",
-        loops=("r", "y", "x"),
+        operator=conv2d(),
+        selected="ryx",
         stt=_ROWS,
+        loops=("r", "y", "x"),
         one_loop_per_axis=True,
     ),
 )
@@ -165,7 +197,9 @@ def shapes(style: Style, pes: int) -> list[tuple[int, int]]:
     return [(rows, pes // rows) for rows in sizes if 1 <= rows <= pes]
 
 
-def design_of(style: Style, rows: int, cols: int, split: Split, hardware: Hardware) -> Design | None:
+def design_of(
+    style: Style, rows: int, cols: int, split: Split, hardware: Hardware
+) -> Design | None:
     """The design with as deep banks as the split allows; None if a bank would be empty."""
     probe = family(style.family, rows, cols, depth=1, words=1)
     params = 2 * PARAM_ROWS * 112
@@ -188,6 +222,8 @@ def design_of(style: Style, rows: int, cols: int, split: Split, hardware: Hardwa
         stt={
             "label": style.label,
             "loops": list(style.loops),
+            "operator": style.operator.name,
+            "selected": list(style.selected),
             "T": [list(row) for row in style.stt],
             "one_loop_per_axis": style.one_loop_per_axis,
         },

@@ -3,8 +3,8 @@
 Per axis a tensor is `own` (varies along the axis), `multicast` (shared, all PEs in one cycle) or
 `systolic` (shared, one cycle a hop); an output is `own`, `tree` (summed in one cycle) or `chain`
 (summed along registers). An axis along which anything is systolic or a chain is skewed: PE index
-i works i cycles later. Besides, one tensor may be held in the PEs and shifted in or out along an
-axis (`chain_axis`).
+i works i cycles later, or as many times i as `skew` says. Besides, one tensor may be held in the
+PEs and shifted in or out along an axis (`chain_axis`).
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ class OperandSpec:
             raise AnalysisError("a chained or diagonal operand needs own along both axes")
         if self.chain_axis and self.diagonal:
             raise AnalysisError("an operand is either chained or diagonal")
-        if self.diagonal not in (None, (1, -1), (1, 1)):
-            raise AnalysisError(f"diagonal must be (1, -1) or (1, 1), got {self.diagonal}")
+        _diagonal(self.diagonal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +60,14 @@ class OutputSpec:
         axis1, axis2: `own`, `tree` or `chain`.
         words: 32-bit words per bank and buffer.
         chain_axis: accumulated in the PEs, drained by shift chains along this axis (1 or 2).
+        diagonal: summed along PE (i, j) and (i, j) + diagonal, both axes `own`; (1, -1) or (1, 1).
     """
 
     axis1: str
     axis2: str
     words: int
     chain_axis: int | None = None
+    diagonal: Pe | None = None
 
     def __post_init__(self) -> None:
         _kinds("output", (self.axis1, self.axis2), ("own", "tree", "chain"))
@@ -74,6 +75,9 @@ class OutputSpec:
             raise AnalysisError(f"chain_axis must be 1, 2 or None, got {self.chain_axis}")
         if self.chain_axis and (self.axis1, self.axis2) != ("own", "own"):
             raise AnalysisError("an output held in the PEs needs own along both axes")
+        if self.diagonal and (self.chain_axis or (self.axis1, self.axis2) != ("own", "own")):
+            raise AnalysisError("a diagonal output needs own along both axes and no chain")
+        _diagonal(self.diagonal)
 
 
 def elaborate(
@@ -84,6 +88,7 @@ def elaborate(
     input: OperandSpec,
     weight: OperandSpec,
     output: OutputSpec,
+    skew: Pe | None = None,
     param_rows: int = 8,
     data_bits: int = 8,
     acc_bits: int = 32,
@@ -94,36 +99,39 @@ def elaborate(
     """The design of a family member with `rows` x `cols` PEs.
 
     Banks are numbered along axis 1 first, like store lanes.
+
+    Args:
+        skew: cycles per index of axis 1 and of axis 2; by default 1 along an axis with anything
+            systolic or a chain, otherwise 0.
     Raises: `AnalysisError` for kinds that do not fit together, or slots that do not divide the
         ports along axis 2.
     """
-    skewed = tuple(
-        any(
-            getattr(spec, f"axis{axis}") in ("systolic", "chain")
-            for spec in (input, weight, output)
-        )
-        for axis in (1, 2)
-    )
+    specs = {"input": input, "weight": weight, "output": output}
+    per_index = _skews(specs) if skew is None else skew
+    if min(per_index) < 0:
+        raise AnalysisError(f"skew must be >= 0 along both axes, got {skew}")
     for axis in (1, 2):
-        for tensor, spec in (("input", input), ("weight", weight), ("output", output)):
-            kind = getattr(spec, f"axis{axis}")
-            if skewed[axis - 1] and kind in ("multicast", "tree"):
+        for tensor, spec in specs.items():
+            kind, late = getattr(spec, f"axis{axis}"), per_index[axis - 1]
+            if late and kind in ("multicast", "tree"):
                 raise AnalysisError(
                     f"{tensor} is {kind} along axis {axis}, which another tensor skews; use "
                     + ("systolic" if kind == "multicast" else "chain")
                 )
+            if not late and kind in ("systolic", "chain"):
+                raise AnalysisError(f"{tensor} is {kind} along axis {axis}, whose skew is 0")
 
-    def skew(pe: Pe) -> int:
-        return pe[0] * skewed[0] + pe[1] * skewed[1]
+    def cycles(pe: Pe) -> int:
+        return pe[0] * per_index[0] + pe[1] * per_index[1]
 
     return Design(
         name=name,
         rows=rows,
         cols=cols,
-        skew=tuple(tuple(skew((i, j)) for j in range(cols)) for i in range(rows)),
-        input=_operand(input, rows, cols, skew),
-        weight=_operand(weight, rows, cols, skew),
-        output=_output(output, rows, cols, skew),
+        skew=tuple(tuple(cycles((i, j)) for j in range(cols)) for i in range(rows)),
+        input=_operand(input, rows, cols, cycles),
+        weight=_operand(weight, rows, cols, cycles),
+        output=_output(output, rows, cols, cycles),
         param_rows=param_rows,
         data_bits=data_bits,
         acc_bits=acc_bits,
@@ -134,6 +142,14 @@ def elaborate(
 
 
 Skew = Callable[[Pe], int]
+
+
+def _skews(specs: Mapping[str, OperandSpec | OutputSpec]) -> Pe:
+    one, two = (
+        int(any(getattr(spec, f"axis{axis}") in ("systolic", "chain") for spec in specs.values()))
+        for axis in (1, 2)
+    )
+    return one, two
 
 
 def lane_stride(rows: int) -> int:
@@ -211,14 +227,18 @@ def _banks(slots: int, heads: list[Pe]) -> tuple[tuple[Port, ...], tuple[Pe, ...
 def _output(spec: OutputSpec, rows: int, cols: int, skew: Skew) -> Output:
     """Exits or drain chains, their banks and store lanes.
 
-    An axis that is summed or drained along has lane index 0.
+    An axis that is summed or drained along has lane index 0; diagonals are counted from PE (0, 0)
+    or, along (1, 1), from PE (0, cols - 1).
     """
     apart1 = spec.axis1 == "own" and spec.chain_axis != 1
     apart2 = spec.axis2 == "own" and spec.chain_axis != 2
-    stride = lane_stride(rows if apart1 else 1)
+    stride = lane_stride(rows if apart1 and not spec.diagonal else 1)
     groups: dict[int, list[Pe]] = {}
     for i, j in _all(rows, cols):
-        groups.setdefault((j if apart2 else 0) * stride + (i if apart1 else 0), []).append((i, j))
+        lane = (j if apart2 else 0) * stride + (i if apart1 else 0)
+        if spec.diagonal:
+            lane = i + j if spec.diagonal == (1, -1) else i + cols - 1 - j
+        groups.setdefault(lane, []).append((i, j))
     lanes = sorted(groups)
     exits, chains = [], []
     for bank, lane in enumerate(lanes):
@@ -254,6 +274,11 @@ def _lines(rows: int, cols: int, axis: int) -> list[tuple[Pe, ...]]:
     if axis == 1:
         return [tuple((i, j) for i in range(rows)) for j in range(cols)]
     return [tuple((i, j) for j in range(cols)) for i in range(rows)]
+
+
+def _diagonal(diagonal: Pe | None) -> None:
+    if diagonal not in (None, (1, -1), (1, 1)):
+        raise AnalysisError(f"diagonal must be (1, -1) or (1, 1), got {diagonal}")
 
 
 def _kinds(what: str, kinds: tuple[str, ...], accepted: tuple[str, ...]) -> None:
