@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from math import prod
 
 from dcp_hw.errors import InputError
-from dcp_hw.maestro.compat_levels import ClusterLevel, Crash, build_levels, idiv
+from dcp_hw.maestro.compat_levels import ClusterLevel, build_levels, idiv
+from dcp_hw.maestro.compat_reasons import Crash, Reason, reason_text
 from dcp_hw.maestro.compat_volumes import Case, Volumes, cases
 from dcp_hw.maestro.layer import INT_MAX, OVERLAP, MaestroLayer, Tensors, tensors
 from dcp_hw.maestro.mapping import Mapping
@@ -112,7 +113,7 @@ class CompatResult:
 
 def evaluate(
     layer: MaestroLayer,
-    mapping: Mapping,
+    mapping: Mapping | None,
     hardware: MaestroHardware = GAMMA_HARDWARE,
     *,
     batched: bool | None = None,
@@ -120,8 +121,11 @@ def evaluate(
     """MAESTRO's result for one layer, or why the binary has none.
 
     Args:
+        mapping: None for a layer of a file that has no Dataflow of its own.
         batched: whether the first layer of this type in the file declares N; None: as this one.
     """
+    if mapping is None:
+        return Infeasible(reason_text(Reason.NO_DATAFLOW))
     kind = tensors(layer.type, batched=layer.batched if batched is None else batched)
     try:
         levels = build_levels(layer, mapping, kind, hardware.pes)
@@ -165,7 +169,7 @@ class _Machine:
             if done == 0:
                 self._requirements(counts, volumes, dims)
             if case.occurrences <= 0:
-                raise Crash("the number of iterations overflows 32 bits (abort)")
+                raise Crash(Reason.ITERATIONS)
             done += self._add_case(index, counts, case, volumes)
         if counts.iterations:
             counts.active /= counts.iterations
@@ -255,6 +259,8 @@ class _Machine:
 
         Raises: Crash for an iteration that computes nothing.
         """
+        if compute == 0:
+            raise Crash(Reason.NOTHING_DONE)
         operands, output = counts.up_need[0] + counts.up_need[1], counts.up_need[2]
         for need in (output, operands):
             bandwidth = idiv(need, compute)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dcp_hw.maestro.compat_reasons import Crash, Reason
 from dcp_hw.maestro.layer import INT_MAX, OVERLAP, MaestroLayer, Tensors
 from dcp_hw.maestro.mapping import Directive, Mapping
 
@@ -18,14 +19,8 @@ MAX_LEVELS = 4
 _PRIMES = {"X'": "X", "Y'": "Y"}
 
 
-class Crash(Exception):
-    """MAESTRO ends without a result; the message says why."""
-
-
 def idiv(a: int, b: int) -> int:
-    """Quotient rounded toward zero, as in C. Raises: Crash for b = 0."""
-    if b == 0:
-        raise Crash("division by zero (SIGFPE)")
+    """Quotient rounded toward zero, as in C."""
     return a // b if (a < 0) == (b < 0) else -(-a // b)
 
 
@@ -80,18 +75,18 @@ def build_levels(
         memory that it never wrote.
     """
     if len(mapping.levels) > MAX_LEVELS:
-        raise Crash(f"{len(mapping.levels)} levels, of which MAESTRO supports {MAX_LEVELS}")
+        raise Crash(Reason.LEVELS, a=len(mapping.levels))
     _check_filters(layer, mapping)
     for dim in (*tensors.operands, *tensors.output):
         if dim not in layer.size and f"{dim}'" not in layer.size:
-            raise Crash(f"the layer has no dimension {dim} (SIGSEGV)")
+            raise Crash(Reason.MISSING, dim=dim)
     dims, strides = _layer_dims(layer)
     whole = dims
     top = 1
     for size in mapping.clusters:
-        top *= size
+        top *= size if top <= INT_MAX else 1
     if top > pes:
-        raise Crash(f"clusters of {top} units on {pes} PEs: division by zero (SIGFPE)")
+        raise Crash(Reason.OVERSUBSCRIBED, a=top, b=pes)
     levels: list[ClusterLevel] = []
     above: list[Entry] = []
     for i, given in enumerate(mapping.levels):
@@ -115,14 +110,11 @@ def _check_filters(layer: MaestroLayer, mapping: Mapping) -> None:
                 continue
             if directive.size != directive.offset:
                 raise Crash(
-                    f"tile size of {directive.dim} ({directive.size}) should be equal to its "
-                    f"offset ({directive.offset})"
+                    Reason.FILTER_OFFSET, dim=directive.dim, a=directive.size, b=directive.offset
                 )
-            if size.get(directive.dim, directive.size) != directive.size:
-                raise Crash(
-                    f"tile size of {directive.dim} ({directive.size}) should be equal to its "
-                    f"dimension ({size[directive.dim]})"
-                )
+            whole = size.get(directive.dim, directive.size)
+            if whole != directive.size:
+                raise Crash(Reason.FILTER_SIZE, dim=directive.dim, a=directive.size, b=whole)
 
 
 def _layer_dims(layer: MaestroLayer) -> tuple[dict[str, int], dict[str, int]]:
@@ -133,7 +125,7 @@ def _layer_dims(layer: MaestroLayer) -> tuple[dict[str, int], dict[str, int]]:
     strides = {}
     primed = [f"{axis}'" in dims for axis in OVERLAP]
     if any(primed) and not all(primed):
-        raise Crash("only one of Y' and X' is declared: the other stride is never set (undefined)")
+        raise Crash(Reason.OUTPUTS)
     for axis, taps in OVERLAP.items():
         if f"{axis}'" in dims:
             dims[axis] = dims[f"{axis}'"] + dims[taps] - 1
@@ -171,7 +163,7 @@ def _complete(
             entries.append(Entry(False, dim, dims[dim], dims[dim]))
     for entry in entries:
         if entry.dim not in dims:
-            raise Crash(f"dimension {entry.dim} not found in the level")
+            raise Crash(Reason.NOT_FOUND, dim=entry.dim)
     for entry in entries:
         stride = strides.get(entry.dim, 1)
         if stride != 1:
@@ -182,7 +174,7 @@ def _complete(
             _to_input(entries, prime)
     spatial = sum(entry.spatial for entry in entries)
     if not 1 <= spatial <= 2:
-        raise Crash(f"{spatial} SpatialMaps in one level; MAESTRO accepts 1 or 2")
+        raise Crash(Reason.SPATIALS, a=spatial)
     return entries
 
 
@@ -191,7 +183,7 @@ def _to_input(entries: list[Entry], prime: str) -> None:
     axis = _PRIMES[prime]
     taps = [entry.size for entry in entries if entry.dim == OVERLAP[axis]]
     if not taps:
-        raise Crash(f"{prime} is mapped without {OVERLAP[axis]} in the same level (undefined)")
+        raise Crash(Reason.NO_FILTER, dim=prime)
     entry = next(entry for entry in entries if entry.dim == prime)
     entry.dim = axis
     entry.size += taps[-1] - 1
@@ -211,7 +203,7 @@ def _spatial_edge(level: ClusterLevel) -> None:
     entry, n = level.first_spatial, level.units
     size, offset, whole = entry.size, entry.offset, level.dims[entry.dim]
     if whole + offset * n + size > INT_MAX:
-        raise Crash(f"the span of {entry.dim} overflows a 32-bit integer (undefined)")
+        raise Crash(Reason.SPAN, dim=entry.dim)
     if whole > offset * (n - 1) + size:
         folds = idiv(idiv(whole - size, offset) + 1, n) - 1
         rest = whole - (folds + 1) * offset * n

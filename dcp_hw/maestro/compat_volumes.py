@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
 
-from dcp_hw.maestro.compat_levels import ClusterLevel, Crash, Entry, idiv
+from dcp_hw.maestro.compat_levels import ClusterLevel, Entry, idiv
+from dcp_hw.maestro.compat_reasons import Crash, Reason
 from dcp_hw.maestro.layer import OVERLAP, Tensors
 
 _Volume = Callable[[tuple[str, ...], bool, bool], int]
@@ -149,7 +150,7 @@ class Volumes:
                 elif not advances:
                     total *= level.mapped[dim]
                 elif level.unique[dim] == 0:
-                    raise Crash(f"{dim} advances without a new element (exit 255)")
+                    raise Crash(Reason.NOTHING_NEW, dim=dim)
                 else:
                     total *= level.unique[dim]
             elif state.position is Position.INIT:

@@ -92,9 +92,11 @@ class LayerCode:
         return np.array(self.values, dtype=np.int64)
 
     def to_maestro(self, name: str = "layer", *, stride: int = 1) -> MaestroLayer:
-        """The layer that MAESTRO evaluates for this code."""
+        """The layer that MAESTRO evaluates for this code; a product has no stride."""
         if self.T is CodeType.GEMM:
             return gemm(name, self.K, self.C, self.Y)
+        if self.T is CodeType.FC:
+            return convolution(name, self.values[:6])
         make = depthwise if self.T is CodeType.DSCONV else convolution
         return make(name, self.values[:6], stride=stride)
 
