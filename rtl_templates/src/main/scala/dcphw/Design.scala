@@ -69,7 +69,10 @@ case class Design(
   require(Set(32, 64, 128)(busInBits), s"bus.in_bits must be 32, 64 or 128, got $busInBits")
   require(Set(32, 64, 128)(busOutBits), s"bus.out_bits must be 32, 64 or 128, got $busOutBits")
   require(dataBits >= 2 && dataBits <= 8, s"widths.data must be 2 .. 8, got $dataBits")
-  require(accBits > 2 * dataBits && accBits <= 32, s"widths.acc must be ${2 * dataBits + 1} .. 32, got $accBits")
+  require(accBits >= 8 && accBits <= 32, s"widths.acc must be 8 .. 32, got $accBits")
+  require(paramRows >= 1 && paramRows <= 256, s"params.rows must be 1 .. 256, got $paramRows")
+  require(skew.size == rows && skew.forall(_.size == cols), s"skew must be $rows x $cols")
+  require(skew.flatten.forall(_ >= 0), s"skew must be >= 0, got ${skew.flatten.min}")
 
   val positions: Seq[Position] = for (i <- 0 until rows; j <- 0 until cols) yield Position(i, j)
   def skewOf(pe: Position): Int = skew(pe.row)(pe.col)
@@ -78,7 +81,10 @@ case class Design(
 
   /** The operand that is held in the PEs, if there is one. */
   val held: Option[Operand] = operands.find(_.isChain)
-  require(operands.count(_.isChain) <= 1, "at most one operand can be held in the PEs")
+  private val chained = operands.filter(_.isChain).map(_.name) ++ (if (output.isChain) Seq("output") else Seq())
+  require(chained.size <= 1, s"at most one tensor can be a chain, got ${chained.mkString(" and ")}")
+  operands.foreach(checkOperand)
+  checkOutput()
 
   /** PEs at which results leave, with their bank. */
   val exitPes: Seq[(Int, Position)] =
@@ -92,21 +98,79 @@ case class Design(
   /** Cycles from the last step until everything is written (docs/hardware.md, section 8). */
   val drainCycles: Int = if (output.isChain) skewMax + output.chainLength + 6 else skewMax + 5
 
-  for (pe <- positions) {
-    val stages = if (output.isChain) output.drains.map(_.pes) else output.exits.flatMap(_.stages.map(_.pes))
-    require(stages.count(_.contains(pe)) == 1, s"PE $pe must be in exactly one exit stage or drain chain")
+  /** How often each PE is in `pes`, which must be of this array. */
+  private def countOf(pes: Seq[Position]): Seq[(Position, Int)] = {
+    val found = pes.groupMapReduce(identity)(_ => 1)(_ + _)
+    val outside = found.keySet -- positions
+    require(outside.isEmpty, s"PE ${outside.mkString(", ")} is outside the array of $rows x $cols")
+    positions.map(pe => pe -> found.getOrElse(pe, 0))
   }
-  for (operand <- operands; pe <- positions) {
-    val sources =
-      if (operand.isChain) operand.chains.count(_.contains(pe))
-      else operand.ports.count(_.pe == pe) + operand.links.count(_.to == pe)
-    require(sources == 1, s"${operand.name}: PE $pe needs exactly one source, has $sources")
+
+  private def checkOperand(operand: Operand): Unit = {
+    val name = operand.name
+    require(operand.rows >= 1 && operand.rows <= 4096, s"$name: rows must be 1 .. 4096, got ${operand.rows}")
+    require(operand.slots >= 1 && operand.slots <= 16, s"$name: slots must be 1 .. 16, got ${operand.slots}")
+    require(operand.lanes.size == operand.banks, s"$name: ${operand.banks} banks, but ${operand.lanes.size} lanes")
+    for (port <- operand.ports) {
+      require(port.bank >= 0 && port.bank < operand.banks, s"$name: PE ${port.pe} reads bank ${port.bank}, not there")
+      require(port.slot >= 0 && port.slot < operand.slots, s"$name: PE ${port.pe} reads slot ${port.slot}, not there")
+    }
+    val sources = if (operand.isChain) operand.chains.flatten else operand.ports.map(_.pe) ++ operand.links.map(_.to)
+    for ((pe, n) <- countOf(sources)) require(n == 1, s"$name: PE $pe needs exactly one source, has $n")
+    countOf(operand.links.map(_.from))
+    for (link <- operand.links)
+      require(
+        link.delay == skewOf(link.to) - skewOf(link.from) && link.delay >= 0,
+        s"$name: link ${link.from} to ${link.to} has delay ${link.delay}, the skews differ by ${skewOf(link.to) - skewOf(link.from)}"
+      )
+    if (operand.isChain) {
+      require(operand.links.isEmpty, s"$name: a chain has no links")
+      require(operand.chains.map(_.size).distinct.size == 1, s"$name: chains must be of one length")
+      require(
+        operand.ports.map(_.pe).sortBy(_.toString) == operand.chains.map(_.head).sortBy(_.toString),
+        s"$name: ports must name the first PE of each chain"
+      )
+    } else {
+      require(operand.chains.isEmpty, s"$name: chains, but temporal is none")
+      // otherwise links form a loop
+      val next = operand.links.groupMap(_.from)(_.to)
+      val reached = Iterator
+        .iterate(operand.ports.map(_.pe))(_.flatMap(next.getOrElse(_, Seq())))
+        .takeWhile(_.nonEmpty)
+        .flatten
+        .toSet
+      val lost = positions.filterNot(reached)
+      require(lost.isEmpty, s"$name: no port leads to PE ${lost.mkString(", ")}")
+    }
   }
-  for (operand <- operands; link <- operand.links)
+
+  private def checkOutput(): Unit = {
+    require(output.exits.forall(_.stages.nonEmpty), "output: an exit needs at least one stage")
+    val banks = if (output.isChain) output.drains.map(_.bank) else output.exits.map(_.bank)
+    require(output.words >= 1 && output.words <= 65536, s"output: words must be 1 .. 65536, got ${output.words}")
     require(
-      link.delay == skewOf(link.to) - skewOf(link.from) && link.delay >= 0,
-      s"${operand.name}: link ${link.from} to ${link.to} has delay ${link.delay}, the skews differ by ${skewOf(link.to) - skewOf(link.from)}"
+      banks.sorted == (0 until output.banks),
+      s"output: each of ${output.banks} banks needs one exit or chain, got ${banks.sorted.mkString(", ")}"
     )
+    require(
+      output.storeLanes.size == output.banks && output.storeLanes.distinct.size == output.banks,
+      s"output: store_lanes must be ${output.banks} different lanes"
+    )
+    val stages = if (output.isChain) output.drains.map(_.pes) else output.exits.flatMap(_.stages.map(_.pes))
+    for ((pe, n) <- countOf(stages.flatten))
+      require(n == 1, s"output: PE $pe must be in exactly one exit stage or drain chain, is in $n")
+    if (output.isChain) require(stages.map(_.size).distinct.size == 1, "output: chains must be of one length")
+    else
+      for (exit <- output.exits; (stage, n) <- exit.stages.zipWithIndex) {
+        val skews = stage.pes.map(skewOf).distinct
+        require(skews.size == 1, s"output: PEs of stage $n of exit ${exit.bank} have skews ${skews.mkString(", ")}")
+        val needed = if (n == 0) 0 else skews.head - skewOf(exit.stages(n - 1).pes.head)
+        require(
+          stage.delay == needed && needed >= 0,
+          s"output: stage $n of exit ${exit.bank} has delay ${stage.delay}, the skews differ by $needed"
+        )
+      }
+  }
 }
 
 object Design {
@@ -114,9 +178,15 @@ object Design {
   private def positions(v: Value): Seq[Position] = v.arr.toSeq.map(position)
   private def list(v: Value, key: String): Seq[Value] = v.obj.get(key).map(_.arr.toSeq).getOrElse(Seq())
 
+  private def isChain(name: String, v: Value): Boolean = {
+    val temporal = v("temporal").str
+    require(Set("none", "chain")(temporal), s"$name: temporal must be none or chain, got $temporal")
+    temporal == "chain"
+  }
+
   private def operand(name: String, v: Value): Operand = Operand(
     name,
-    v("temporal").str == "chain",
+    isChain(name, v),
     v("banks").num.toInt,
     v("rows").num.toInt,
     positions(v("lanes")),
@@ -127,7 +197,7 @@ object Design {
   )
 
   private def output(v: Value): Output = Output(
-    v("temporal").str == "chain",
+    isChain("output", v),
     v("banks").num.toInt,
     v("words").num.toInt,
     v("store_lanes").arr.toSeq.map(_.num.toInt),

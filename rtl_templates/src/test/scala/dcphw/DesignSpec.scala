@@ -48,7 +48,7 @@ class DesignSpec extends AnyFunSuite {
   refused("a bus of 48 bits", "nvdla", "bus.in_bits must be 32, 64 or 128, got 48")(_("bus")("in_bits") = 48)
   refused("a bus of 8 bits", "nvdla", "bus.out_bits must be 32, 64 or 128, got 8")(_("bus")("out_bits") = 8)
   refused("wide data", "nvdla", "widths.data must be 2 .. 8, got 9")(_("widths")("data") = 9)
-  refused("narrow sums", "nvdla", "widths.acc must be")(_("widths")("acc") = 15)
+  refused("narrow sums", "nvdla", "widths.acc must be")(_("widths")("acc") = 7)
 
   refused("an operand with two sources", "weight_stationary", "input: PE 1_0 needs exactly one source, has 2") {
     ports(_, "input") += Obj("bank" -> 0, "slot" -> 0, "pe" -> pe(1, 0))
@@ -59,7 +59,7 @@ class DesignSpec extends AnyFunSuite {
   refused("a PE in no chain", "weight_stationary", "weight: PE 0_3 needs exactly one source, has 0") {
     _("tensors")("weight")("chains")(0).arr.remove(3)
   }
-  refused("a port outside the array", "unicast_tree", "input: PE 0_0 needs exactly one source, has 0") {
+  refused("a port outside the array", "unicast_tree", "PE 0_4 is outside the array of 4 x 4") {
     ports(_, "input")(0)("pe") = pe(0, 4)
   }
   refused("a link with a wrong delay", "weight_stationary", "link 0_0 to 1_0 has delay 2, the skews differ by 1") {
@@ -69,16 +69,16 @@ class DesignSpec extends AnyFunSuite {
     json("skew")(0)(0) = 2
     links(json, "input")(0)("delay") = -1
   }
-  refused("two held operands", "weight_stationary", "at most one operand can be held") { json =>
+  refused("two held operands", "weight_stationary", "at most one tensor can be a chain, got input and weight") { json =>
     val input = json("tensors")("input")
     input("temporal") = "chain"
     input("links") = Arr()
     input("chains") = Arr.from((0 until 4).map(j => Arr.from((0 until 4).map(i => pe(i, j)))))
   }
-  refused("a product that is added twice", "nvdla", "PE 0_0 must be in exactly one exit stage") {
+  refused("a product that is added twice", "nvdla", "output: PE 0_0 must be in exactly one exit stage") {
     _("tensors")("output")("exits")(1)("stages")(0)("pes").arr += pe(0, 0)
   }
-  refused("a product that is not added", "nvdla", "PE 0_0 must be in exactly one exit stage") {
+  refused("a product that is not added", "nvdla", "output: PE 0_0 must be in exactly one exit stage") {
     _("tensors")("output")("exits")(0)("stages")(0)("pes").arr.remove(0)
   }
   refused("a PE in two drain chains", "output_stationary", "PE 0_3 must be in exactly one exit stage or drain chain") {
@@ -103,5 +103,59 @@ class DesignSpec extends AnyFunSuite {
   refused("a drain against the skew", "output_stationary", "output: drain chain must follow the skew") { json =>
     val chain = json("tensors")("output")("chains")(0)
     chain("pes") = Arr.from(chain("pes").arr.reverse)
+  }
+
+  private def output(json: Value): Value = json("tensors")("output")
+
+  refused("a skew of another size", "nvdla", "skew must be 4 x 4")(_("skew").arr.remove(3))
+  refused("a negative skew", "nvdla", "skew must be >= 0, got -1")(_("skew")(0)(0) = -1)
+  refused("an unknown kind", "nvdla", "input: temporal must be none or chain, got held") {
+    _("tensors")("input")("temporal") = "held"
+  }
+  refused("a held operand and held sums", "output_stationary", "at most one tensor can be a chain") { json =>
+    val weight = json("tensors")("weight")
+    weight("temporal") = "chain"
+    weight("links") = Arr()
+    weight("chains") = Arr.from((0 until 4).map(i => Arr.from((0 until 4).map(j => pe(i, j)))))
+  }
+  refused("links in a loop", "row_stationary", "weight: no port leads to PE") { json =>
+    // each the source of the other, in one cycle
+    val all = links(json, "weight")
+    val to = all.map(_("to")).filter(_(0).num == 0)
+    for ((link, from) <- all.filter(_("to")(0).num == 0).zip(to.tail :+ to.head)) link("from") = from
+  }
+  refused("too few lanes", "nvdla", "weight: 16 banks, but")(_("tensors")("weight")("banks") = 16)
+  refused("a port without bank", "nvdla", "input: PE 0_0 reads bank 9") { json =>
+    ports(json, "input")(0)("bank") = 9
+  }
+  refused("a port beyond the slots", "nvdla", "input: PE 0_0 reads slot 7") { json =>
+    ports(json, "input")(0)("slot") = 7
+  }
+  refused("chains of two lengths", "weight_stationary", "weight: chains must be of one length") { json =>
+    val chains = json("tensors")("weight")("chains")
+    chains(1).arr += chains(0)(3)
+    chains(0).arr.remove(3)
+  }
+  refused("a port within a chain", "weight_stationary", "weight: ports must name the first PE of each chain") {
+    ports(_, "weight")(0)("pe") = pe(0, 1)
+  }
+  refused("two exits of one bank", "nvdla", "output: each of 4 banks needs one exit or chain, got 0, 0, 2, 3") {
+    output(_)("exits")(1)("bank") = 0
+  }
+  refused("one lane for two banks", "nvdla", "output: store_lanes must be 4 different lanes") {
+    output(_)("store_lanes")(1) = 0
+  }
+  refused("a sum that comes late", "weight_stationary", "stage 1 of exit 0 has delay 2, the skews differ by 1") {
+    output(_)("exits")(0)("stages")(1)("delay") = 2
+  }
+  refused("a sum over two times", "weight_stationary", "PEs of stage 0 of exit 0 have skews 0, 1") { json =>
+    val stages = output(json)("exits")(0)("stages")
+    stages(0)("pes").arr += pe(0, 1)
+    stages.arr.remove(1)
+  }
+  refused("drains of two lengths", "output_stationary", "output: chains must be of one length") { json =>
+    val chains = output(json)("chains")
+    chains(1)("pes").arr += chains(0)("pes")(3)
+    chains(0)("pes").arr.remove(3)
   }
 }
