@@ -160,12 +160,15 @@ def split_lanes(
         raise Unmappable("channels of a depthwise layer cannot be drained")
     co = lanes["c"] // ci
     weights = "packed"
+    # ports of one weight bank read neighbouring bytes: only what lies so may be on them
+    on_ports = {loop for loop, _ in digits[1]} & set(REDUCTIONS) if slots[1] > 1 else set()
     if problem.depthwise and byte_input and axes.chain != "weight" and ki == BLOCK:
-        weights = "taps"
-        if slots[1] > 1 and "s" in axis and not s_slots and axis["s"] == 1:
-            raise Unmappable("taps on weight ports need taps on input ports")
-    if problem.activation_weights and ki == BLOCK and axes.chain != "weight":
-        weights = "columns"
+        if on_ports <= ({"s"} if s_slots else set()):
+            weights = "taps"
+    elif problem.activation_weights and ki == BLOCK and axes.chain != "weight":
+        neighbours = {"c"} if ci == min(lanes["c"], slots[1]) else set()
+        if on_ports <= neighbours:
+            weights = "columns"
     return LaneSplit(
         lanes=lanes,
         axis=axis,
