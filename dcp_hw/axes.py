@@ -66,7 +66,7 @@ def axes_of(design: Design) -> Axes:
         shared.append(frozenset(names))
     lines = [[pe for stage in e.stages for pe in stage.pes] for e in design.output.exits]
     chain_lines = [list(chain.pes) for chain in design.output.chains]
-    drained = _direction(chain_lines)
+    drained = _direction(chain_lines, size)
     chain = design.chain_tensor
     operand_chains = [list(c) for name, o in design.operands for c in o.chains if name == chain]
     root = roots["input"]
@@ -91,7 +91,7 @@ def axes_of(design: Design) -> Axes:
         shared=(shared[0], shared[1]),
         reduced=reduced,
         drained=drained,
-        chain_axis=_direction(operand_chains) if chain in ("input", "weight") else None,
+        chain_axis=_direction(operand_chains, size) if chain in ("input", "weight") else None,
         chain=chain,
         diagonal=diagonal,
         other=other[0] if other else None,
@@ -123,8 +123,10 @@ def _spans(lines: list[list[Pe]], axis: int) -> bool:
     return any(len({pe[axis] for pe in line}) > 1 for line in lines)
 
 
-def _direction(lines: list[list[Pe]]) -> int | None:
-    """Axis along which lines run; 0 for lines of one PE, None without lines."""
+def _direction(lines: list[list[Pe]], size: tuple[int, int]) -> int | None:
+    """Axis along which lines run, one of a single index for lines of one PE; None without lines."""
     if not lines:
         return None
+    if not _spans(lines, 0) and not _spans(lines, 1):
+        return 1 if size[1] == 1 < size[0] else 0
     return 1 if _spans(lines, 1) else 0

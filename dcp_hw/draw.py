@@ -1,8 +1,9 @@
-"""Mappings drawn at random, for tests and regression."""
+"""Mappings and arrays drawn at random, for tests and regression."""
 
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from dcp_hw.axes import axes_of
 from dcp_hw.layout import Layout
@@ -11,8 +12,35 @@ from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import BLOCK, LOOPS, REDUCTIONS, Problem, ceil_div, problem_of
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
+from tensorlib.from_stt import design_from_stt
+from tensorlib.op import conv2d, depthwise_conv2d, gemm
+from tensorlib.stt import matrices
 
 TRIES = 60
+OPERATORS = (gemm(), conv2d(), depthwise_conv2d())
+
+
+def random_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> Design:
+    """An array of a random unimodular space-time transformation that mappings can use.
+
+    Args:
+        settings: of `design_from_stt`: name, depth, words and arguments of `elaborate`.
+    """
+    choices = matrices()
+    while True:
+        op = rng.choice(OPERATORS)
+        design = design_from_stt(
+            op,
+            rng.sample(op.iterators, 3),
+            choices[rng.randrange(len(choices))].tolist(),
+            rows,
+            cols,
+            held=rng.choice(("chain", "chain", "port")),
+            chain_axis=rng.choice((1, 2)),
+            **settings,
+        )
+        if isinstance(design, Design) and axes_of(design).other is None:
+            return design
 
 
 def random_mapping(layer: Layer, design: Design, rng: random.Random) -> Mapping | Infeasible:

@@ -25,15 +25,19 @@ class LaneTable:
     @cached_property
     def digit_loops(self) -> tuple[str | None, ...]:
         """Loop of each lane digit; None for one that only switches positions off."""
-        loops: list[str | None] = []
+        return tuple(loop for _, loop in self._digits)
+
+    @cached_property
+    def _digits(self) -> tuple[tuple[int, str | None], ...]:
+        """Axis and loop of each lane digit."""
+        found: list[tuple[int, str | None]] = []
         for axis, digits in enumerate((self.mapping.axis1, self.mapping.axis2)):
-            names: list[str | None] = [loop for loop, _ in digits]
-            if not names and self.axes.size[axis] > 1:
-                names = [None]
-            loops += names
-        if len(loops) > 4:
-            raise Unmappable(f"at most 4 digits, got {len(loops)}")
-        return tuple(loops)
+            found += [(axis, loop) for loop, _ in digits]
+            if not digits and self.axes.size[axis] > 1:
+                found.append((axis, None))
+        if len(found) > 4:
+            raise Unmappable(f"at most 4 digits, got {len(found)}")
+        return tuple(found)
 
     def digit_unit(self, loop: str) -> int:
         """Lanes per value of a digit: 16 where there are more lanes than a digit can count."""
@@ -58,10 +62,9 @@ class LaneTable:
         unused = i >= self.layout.used(axis)
         values = {loop: self.split.digit(loop, position) for loop in names}
         marked = False
-        for n, loop in enumerate(self.digit_loops):
+        for n, (of_axis, loop) in enumerate(self._digits):
             if loop is None:
-                first_own = axis == 0 if n == 0 else axis == 1
-                if first_own and not names and i > 0:
+                if of_axis == axis and i > 0:
                     digits[n], marked = -1, True
             elif loop in values:
                 digits[n] = values[loop] // self.digit_unit(loop)

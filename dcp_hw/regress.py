@@ -11,12 +11,13 @@ import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dcp_hw import rtl
-from dcp_hw.draw import random_mapping
+from dcp_hw.draw import random_array, random_mapping
 from dcp_hw.errors import DcpError, InputError
 from dcp_hw.lowering import lower
 from dcp_hw.measure import Job, Measurement, measure
@@ -42,6 +43,8 @@ SMALL = (1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 20, 24, 31, 33, 40)
 MAX_CYCLES = 30_000
 SHARED = 4
 """Cases of one design."""
+FROM_STT = "stt"
+"""Kind of a design that follows from a random space-time transformation."""
 DESIGN_TRIES = 40
 """Draws of a layer and a mapping before another design is taken."""
 
@@ -131,14 +134,14 @@ def _runnable(design: Design, rng: random.Random) -> tuple[Design, Layer, Work] 
 
 def _design(seed: int, number: int, attempt: int) -> Design:
     rng = random.Random(f"{seed}/design {number}/{attempt}")
-    kinds = sorted(FAMILIES)
-    # every family in turn, so that few cases cover them all
+    # every family in turn, so that few cases cover them all, then half as many arrays of a random T
+    kinds = [*sorted(FAMILIES), *[FROM_STT] * (len(FAMILIES) // 2)]
     kind = kinds[number % len(kinds)]
     rows, cols = rng.choice(SHAPES)
     if rng.random() < 0.3:
         rows, cols = cols, rows
-    return family(
-        kind,
+    make = partial(random_array, rng) if kind == FROM_STT else partial(family, kind)
+    return make(
         rows,
         cols,
         name=f"{kind}_{rows}x{cols}_{number}",

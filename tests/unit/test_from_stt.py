@@ -10,8 +10,9 @@ import pytest
 
 from dcp_hw.axes import axes_of
 from dcp_hw.candidates import EXAMPLES, STYLES, Style
-from dcp_hw.draw import random_mapping
+from dcp_hw.draw import random_array, random_mapping
 from dcp_hw.lowering import Program, lower
+from dcp_hw.mapping import Mapping
 from dcp_hw.metrics import Infeasible
 from dcp_hw.packing import memory_image, read_output
 from dcp_hw.workload import Layer
@@ -219,6 +220,14 @@ RUNS: tuple[tuple[Operator, str, list[list[int]], Held, int | None], ...] = (
 )
 
 
+def run_layer(layer: Layer, design: Design, program: Program | Infeasible) -> None:
+    assert isinstance(program, Program), program
+    data = make_data(layer, seed=1)
+    memory = memory_image(program, data)
+    scatter(program.commands, interpret(design, program.commands, memory).words, memory)
+    assert np.array_equal(read_output(program, memory), data.output)
+
+
 @pytest.mark.parametrize("case", RUNS, ids=lambda c: f"{c[0].name}-{c[1]}-{c[3]}")
 def test_generated_arrays_compute(case: tuple) -> None:
     op, selected, matrix, held, axis = case
@@ -227,7 +236,6 @@ def test_generated_arrays_compute(case: tuple) -> None:
     )
     assert isinstance(design, Design)
     rng = random.Random(selected)
-    done = 0
     for layer in (
         Layer(name="gemm", operator="gemm", M=7, N=9, K=16),
         Layer(name="conv", operator="conv", K=5, C=6, Y=6, X=5, R=3, S=3, padding=1),
@@ -238,10 +246,29 @@ def test_generated_arrays_compute(case: tuple) -> None:
             if not isinstance(m := random_mapping(layer, design, rng), Infeasible)
             and not isinstance(p := lower(layer, design, m), Infeasible)
         )
-        assert isinstance(program, Program)
-        data = make_data(layer, seed=1)
-        memory = memory_image(program, data)
-        scatter(program.commands, interpret(design, program.commands, memory).words, memory)
-        assert np.array_equal(read_output(program, memory), data.output)
-        done += 1
-    assert done == 2
+        run_layer(layer, design, program)
+
+
+def test_chains_of_one_pe_run_along_the_axis_of_one() -> None:
+    for kind, axis in (("weight_stationary", 1), ("output_stationary", 1), ("output_broadcast", 0)):
+        axes = axes_of(family(kind, *((4, 1) if axis else (1, 4))))
+        assert (axes.chain_axis if kind.startswith("weight") else axes.drained) == axis
+
+
+def test_pes_that_no_loop_uses_are_off() -> None:
+    layer = Layer(name="dw", operator="dwconv", K=7, C=7, Y=4, X=4, R=3, S=3, padding=1, groups=7)
+    mapping = Mapping(axis1=(), axis2=(), kt=7, ct=1, yt=4, xt=4, ks=7, ys=4, xs=4)
+    for rows, cols in ((1, 4), (4, 1), (3, 4)):
+        design = family("broadcast", rows, cols)
+        run_layer(layer, design, lower(layer, design, mapping))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_arrays_compute(seed: int) -> None:
+    rng = random.Random(seed)
+    design = random_array(rng, *rng.choice(((4, 4), (3, 4), (1, 4))), depth=64, words=256)
+    layer = Layer(name="conv", operator="conv", K=5, C=6, Y=6, X=5, R=3, S=3, padding=1)
+    mapping = random_mapping(layer, design, rng)
+    program = mapping if isinstance(mapping, Infeasible) else lower(layer, design, mapping)
+    if isinstance(program, Program):
+        run_layer(layer, design, program)
