@@ -30,7 +30,7 @@ SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rt
 help: ## This list
 	@printf 'usage: make TARGET [NAME=value ...]\n\n'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\n%s\n' 'example: make generate LAYERSET=resnet101 OBJECTIVE=latency LAYERS=1-4'
+	@printf '\n%s\n' 'example: make generate LAYERSET=resnet101 OBJECTIVE=latency LAYERS=conv1,layer1_0_conv1'
 
 # --- environment --------------------------------------------------------------------
 
@@ -95,8 +95,8 @@ format: $(MAIN) ## Lays out Python and Scala files
 	.venv/bin/ruff format .
 	$(PY) -m dcp_hw.toolchain sbt scalafmtAll scalafmtSbt
 
-bench: $(MAIN) ## Times search, elaboration and simulation
-	$(DCP) bench --out build/bench
+bench: $(MAIN) ## Speed of search and cycle model on MobileNet-V2
+	$(PY) -m benchmarks
 
 clean: ## Removes build/ only; the environment and caches stay
 	rm -rf build

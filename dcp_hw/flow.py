@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from dcp_hw import explore, rows, rtl, toolchain
 from dcp_hw.explore import Choice, Plan
 from dcp_hw.hardware import Hardware
-from dcp_hw.measure import Job, measure_all
+from dcp_hw.measure import Job, Measurement, measure_all
 from dcp_hw.metrics import Infeasible
 from dcp_hw.process import note
 from dcp_hw.progress import progress
@@ -40,14 +40,15 @@ class Order:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 
-def generate(order: Order) -> dict[str, Any]:
-    """The finished report; files are in `order.out`.
+def generate(order: Order) -> tuple[dict[str, Any], list[str]]:
+    """The finished report, and all that is wrong with it; files are in `order.out`.
 
     The report is written anew after every mode, so that a result can be read early.
     """
     out = order.out
     out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    wrong: list[str] = []
     report: dict[str, Any] = {
         "layerset": order.layerset.name,
         "hardware": order.hardware.to_dict(),
@@ -61,18 +62,30 @@ def generate(order: Order) -> dict[str, Any]:
     for mode in (m for m in MODES if m in order.modes):
         plan = explore.plan(mode, order.layerset, known)
         note(f"{mode}: {len(plan.designs)} design(s) chosen, {time.monotonic() - start:.0f} s")
-        _measure(order, mode, plan, report)
+        _measure(order, mode, plan, report, wrong)
         paths = write_report(report, out)
         note(f"{mode}: report in {paths[0].parent} after {time.monotonic() - start:.0f} s")
         if mode != order.modes[-1]:
             for line in summary_table(completed(report)).splitlines():
                 note(line)
-    return completed(report)
+    return completed(report), problems(report) + wrong
 
 
-def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any]) -> None:
-    """Nothing; adds a mode's designs and rows to the report."""
-    made = dict(zip(plan.designs, rtl.verilog([plan.designs[d] for d in plan.designs]), strict=True))
+def _counter_differences(job: Job, measured: Measurement) -> list[str]:
+    """Counters of the hardware that differ from the prediction."""
+    return [
+        f"{job.layer.name} on {job.rtl.design.name}: counter {name} is {measured.counters[name]}, "
+        f"predicted {value}"
+        for name, value in job.work.prediction.counters.items()
+        if measured.counters[name] != value
+    ]
+
+
+def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any], wrong: list[str]) -> None:
+    """Nothing; adds a mode's designs and rows to the report, and what is wrong to a list."""
+    made = dict(
+        zip(plan.designs, rtl.verilog([plan.designs[d] for d in plan.designs]), strict=True)
+    )
     titles = plan.titles
     for name, one in made.items():
         folder = _place_verilog(one, order.out / "verilog" / name)
@@ -86,9 +99,7 @@ def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any]) -> Non
         for layer in order.layerset:
             choice = per_layer.get(layer.name)
             if isinstance(choice, Choice):
-                jobs.append(
-                    Job(rtl=made[name], layer=layer, work=choice.work(), seed=order.seed)
-                )
+                jobs.append(Job(rtl=made[name], layer=layer, work=choice.work(), seed=order.seed))
                 places.append((name, layer.name))
     _write_predictions(order.out / f"predictions-{mode}.json", places, jobs)
     _write_programs(order.out / "programs", places, jobs)
@@ -98,6 +109,8 @@ def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any]) -> Non
             lambda job, _: advance(1, f"{job.layer.name} on {job.rtl.design.name}"),
             workers=order.jobs,
         )
+    for job, measured in ((job, results[n]) for n, job in enumerate(jobs)):
+        wrong += _counter_differences(job, measured)
     by_place = {place: (jobs[n], results[n]) for n, place in enumerate(places)}
     for name, per_layer in plan.choices.items():
         design = made[name].design
@@ -109,9 +122,7 @@ def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any]) -> Non
                 row = rows.infeasible_row(layer, mode, design, order.hardware, choice.reason)
             else:
                 job, measured = by_place[name, layer.name]
-                row = rows.layer_row(
-                    layer, mode, design, order.hardware, job.work, measured
-                )
+                row = rows.layer_row(layer, mode, design, order.hardware, job.work, measured)
             report["layers"].append(row)
 
 
@@ -160,8 +171,3 @@ def _write(path: Path, text: str) -> None:
     aside = path.with_name(path.name + ".making")
     aside.write_text(text)
     aside.replace(path)
-
-
-def failures(report: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the measurements: mismatches, wrong predictions, broken bounds."""
-    return problems(report)

@@ -13,7 +13,7 @@ from dcp_hw.technology import DEFAULT_TECHNOLOGY, technologies
 
 HARDWARE_FOLDER = Path(__file__).parent / "hardware"
 
-_BUS_BITS = (32, 64, 128, 256, 512)
+_BUS_BITS = (32, 64, 128)
 _RANGES = {
     "pes": (1, 65_536),
     "sram_kib": (1, 65_536),

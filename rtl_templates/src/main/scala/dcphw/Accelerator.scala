@@ -43,7 +43,7 @@ class Accelerator(design: Design) extends Module {
     running := true.B
     finished := false.B
   }
-  adapter.io.enable := running
+  adapter.io.enable := running && !finished && !start
   adapter.io.beat.valid := s_axis.tvalid
   adapter.io.beat.bits := s_axis.tdata
   s_axis.tready := adapter.io.beat.ready

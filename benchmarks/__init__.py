@@ -1,0 +1,1 @@
+"""Speed, one command: `make bench`."""
