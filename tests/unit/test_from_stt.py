@@ -23,7 +23,7 @@ from tensorlib.errors import AnalysisError
 from tensorlib.families import FAMILIES, family
 from tensorlib.from_stt import Held, NotGenerated, design_from_stt
 from tensorlib.links import ArrayShape, build_links
-from tensorlib.op import Operator, conv2d, depthwise_conv2d, gemm, mttkrp
+from tensorlib.op import Operator, batched_gemm, conv2d, depthwise_conv2d, gemm, mttkrp
 from tensorlib.reuse import Analysis, analyse
 from tensorlib.structures import distinct_structures
 
@@ -60,6 +60,16 @@ IDLE = "T^-1 e_t has several non-zero entries, PEs idle between sweeps"
     ("op", "designs", "reasons"),
     [
         (gemm(), 42, {IDLE: 78}),
+        (batched_gemm(), 108, {IDLE: 96}),
+        (
+            conv2d(),
+            128,
+            {
+                IDLE: 354,
+                "I is shared along links to another local step": 78,
+                "I is shared along links that span two PEs": 30,
+            },
+        ),
         (
             depthwise_conv2d(),
             79,
