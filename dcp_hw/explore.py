@@ -110,7 +110,7 @@ def _search(
         nj = physical.energy(design, hardware, prediction.counters, cycles).total_nj
         return nj if objective == "energy" else nj * cycles
 
-    found = best_mapping(layer, design, score=score, effort=effort)
+    found = best_mapping(layer, design, score=score, objective=objective, effort=effort)
     if isinstance(found, Infeasible):
         return {"reason": found.reason}
     mapping, _, prediction = found
