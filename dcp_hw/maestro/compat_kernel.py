@@ -58,13 +58,12 @@ from dcp_hw.maestro.compat_build import (
 from dcp_hw.maestro.compat_cases import (
     P_MASK,
     P_OFTEN,
-    advance,
-    advance_grouped,
     case_volumes,
     ingress,
     loop_states,
 )
 from dcp_hw.maestro.compat_reasons import Reason
+from dcp_hw.maestro.compat_walk import advance, advance_grouped
 
 Floats = NDArray[np.float64]
 

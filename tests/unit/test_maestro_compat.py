@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dcp_hw.hardware import Hardware
 from dcp_hw.maestro.compat import MaestroHardware, evaluate
 from dcp_hw.maestro.compat_columns import columns
+from dcp_hw.maestro.compat_evaluator import CompatEvaluator
+from dcp_hw.maestro.dataflow import Dataflow, Dim, Level, loop_sizes
+from dcp_hw.maestro.encoding import maestro_layer
 from dcp_hw.maestro.layer import MaestroLayer, convolution, depthwise, gemm
 from dcp_hw.maestro.mapping import parse_compact
-from dcp_hw.metrics import Infeasible
+from dcp_hw.metrics import Infeasible, Metrics
+from dcp_hw.workload import LayerSet
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "maestro"
 HARDWARE = ("pes", "noc_bw", "noc_latency", "offchip_bw", "simd")
@@ -70,3 +76,19 @@ def test_crashes_of_the_binary_are_infeasible(code: str) -> None:
         result = evaluate(layer(row), parse_compact(row["mapping"]), hardware(row))
         assert isinstance(result, Infeasible), row
         assert ("SIGFPE" in result.reason) == (code == "-8"), result
+
+
+def test_the_evaluator_gives_metrics_or_a_reason() -> None:
+    layer = LayerSet.load("tiny").layers[0]
+    order = tuple(Dim)
+    flow = Dataflow((Level(parallel=Dim.K, units=1, order=order, tile=(1, 1, 1, 1, 1, 1)),))
+    sizes = loop_sizes(maestro_layer(layer))
+    tile = tuple(sizes[dim] if dim in (Dim.R, Dim.S) else 1 for dim in order)
+    whole = Dataflow((replace(flow.levels[0], tile=tile),))
+    metrics = CompatEvaluator().evaluate(layer, whole, Hardware())
+    assert isinstance(metrics, Metrics)
+    assert metrics.latency_cycles * 256 >= layer.macs
+    levels = (*whole.levels, replace(whole.levels[0], units=512))
+    crowded = CompatEvaluator().evaluate(layer, Dataflow(levels), Hardware())
+    assert isinstance(crowded, Infeasible)
+    assert "512 units on 256 PEs" in crowded.reason
