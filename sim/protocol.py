@@ -116,6 +116,7 @@ def run_protocol(
     stalls: Stalls | None = None,
     *,
     scenario: Scenario | None = None,
+    before: Words | None = None,
     folder: Path | None = None,
 ) -> RunResult:
     """What the accelerator answers to one stream; as `runner.run`, whose errors it raises.
@@ -123,6 +124,7 @@ def run_protocol(
     Args:
         stalls: pauses of both streams and of the register bus's channels.
         scenario: what else happens; one run from random initial values if None.
+        before: another stream, run to its end first, without a reset after it.
     """
     if stream_words.ndim != 2 or stream_words.shape[1] != WORD_BYTES:
         raise ValueError(f"stream must be n x {WORD_BYTES} bytes, got {stream_words.shape}")
@@ -135,10 +137,13 @@ def run_protocol(
     words, out = own / "words.bin", own / "out.bin"
     out.unlink(missing_ok=True)
     np.ascontiguousarray(stream_words).tofile(words)
+    if before is not None:
+        np.ascontiguousarray(before).tofile(own / "before.bin")
     pauses = stalls or Stalls(source=0, sink=0)
     plan = {
         "words": str(words),
         "out": str(out),
+        "before": None if before is None else str(own / "before.bin"),
         "expected_words": expected_words,
         "timeout_cycles": timeout_cycles,
         "counters": COUNTER_NAMES,

@@ -30,6 +30,8 @@ async def scenario(dut: object) -> None:
     await idle(tb)
     if plan["abort_after"] is not None:
         await abort(tb, words, plan["abort_after"])
+    if plan["before"] is not None:
+        await other(tb, Path(plan["before"]).read_bytes(), plan["timeout_cycles"])
     seen = [await once(tb, words, plan) for _ in range(plan["runs"])]
     free = {"cycles"} | (set() if plan["steady"] else set(plan["by_time"]))
     steady = [name for name in seen[0] if name not in free]
@@ -57,6 +59,15 @@ async def abort(tb: Testbench, words: bytes, cycles: int) -> None:
     await tb.reset()
     tb.received()
     await idle(tb)
+
+
+async def other(tb: Testbench, words: bytes, timeout_cycles: int) -> None:
+    """Another stream, from start to done."""
+    await tb.offer(words)
+    await tb.write(bench.CTRL, 1)
+    status = await tb.finish(timeout_cycles)
+    assert status == bench.DONE, f"STATUS is {status}, not just done"
+    assert tb.received(), "the other stream sends nothing"
 
 
 async def once(tb: Testbench, words: bytes, plan: dict) -> dict[str, object]:
