@@ -1,0 +1,141 @@
+"""Ranges by size, and whether a level can ever wait for its ports (compiled).
+
+Time follows unit 0 of each level, and the few units that can take longer. Along one dimension the
+ranges they walk at a level have at most three sizes; each size is a *kind*. A step is described by
+the kind of its range and, for each dimension, by a part: FIRST (a full round) or LAST.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dcp_hw.maestro.honest_axis import COMPILED, span
+from dcp_hw.maestro.honest_plan import (
+    LAYER,
+    LEVELS,
+    MASK,
+    PARALLEL,
+    ROUND,
+    SIZE,
+    STRIDE,
+    TILE,
+    UNIT,
+    Plan,
+)
+
+Kinds = NDArray[np.int64]
+"""(level x 6 + dimension) x kind x fields below; row LEVELS x 6 + level, kind 0: kinds by dim."""
+
+KINDS = 4  # most of one dimension, and a spare
+LENGTH, ROUNDS_OF = 0, 1
+EXTENT = 2  # + part: elements of all units together in a first or last round
+CHILD = 4  # + part: kind of unit 0's range at the next level
+WORK = 6  # + part: MACs of unit 0 along this dimension; of the whole range
+TOTAL = 8
+FIELDS = 9
+
+
+@njit(**COMPILED)
+def _kind(z: Kinds, level: int, d: int, size: int) -> int:
+    """The kind of a size at a level; a new one if there is none."""
+    row = 6 * level + d
+    number = z[6 * LEVELS + level, 0, d]
+    for k in range(number):
+        if z[row, k, LENGTH] == size:
+            return k
+    z[row, number, LENGTH] = size
+    z[6 * LEVELS + level, 0, d] = number + 1
+    return number
+
+
+@njit(**COMPILED)
+def list_kinds(w: Plan, z: Kinds, depth: int) -> float:
+    """Fill in all kinds; the cycles of the layer if it never waits."""
+    for level in range(depth):
+        for d in range(6):
+            z[6 * LEVELS + level, 0, d] = 0
+    for level in range(depth):
+        parallel = w[UNIT + level, PARALLEL]
+        for d in range(6):
+            if level == 0:
+                _kind(z, 0, d, w[SIZE, d])
+            once, tile, row = w[ROUND + level, d], w[TILE + level, d], 6 * level + d
+            for k in range(z[6 * LEVELS + level, 0, d]):
+                size = z[row, k, LENGTH]
+                rounds = 1 if size <= once else (size + once - 1) // once
+                z[row, k, ROUNDS_OF] = rounds
+                z[row, k, EXTENT] = min(once, size)
+                z[row, k, EXTENT + 1] = size - (rounds - 1) * once
+                for part in range(2):
+                    extent = z[row, k, EXTENT + part]
+                    if level == depth - 1:
+                        z[row, k, WORK + part] = min(extent, tile)
+                        continue
+                    z[row, k, CHILD + part] = _kind(z, level + 1, d, min(extent, tile))
+                    if d == parallel and d >= 2 and extent > tile and extent % tile:
+                        _kind(z, level + 1, d, extent % tile)  # its last unit
+    cycles = 1.0
+    for level in range(depth - 1, -1, -1):
+        for d in range(6):
+            row = 6 * level + d
+            for k in range(z[6 * LEVELS + level, 0, d]):
+                if level < depth - 1:
+                    for part in range(2):
+                        child = z[row, k, CHILD + part]
+                        z[row, k, WORK + part] = z[row + 6, child, TOTAL]
+                rounds = z[row, k, ROUNDS_OF]
+                z[row, k, TOTAL] = (rounds - 1) * z[row, k, WORK] + z[row, k, WORK + 1]
+            if level == 0:
+                cycles *= z[row, 0, TOTAL]
+    return cycles
+
+
+@njit(**COMPILED)
+def never_waits(w: Plan, z: Kinds, level: int, noc: float, dram: float) -> bool:
+    """Whether the units of a level always work longer than its ports (a sufficient condition).
+
+    A tensor's elements per cycle are at most a product over the dimensions: of elements per cycle
+    where it is coupled, of 1 per cycle elsewhere.
+    """
+    read, write = 0.0, 1.0
+    for t in range(3):
+        rate = 1.0
+        for d in range(6):
+            row = 6 * level + d
+            coupled = w[MASK, t] >> d & 1 == 1
+            if coupled and t == 0 and d >= 2:
+                if d < 4:
+                    rate *= _axis_rate(w, z, level, d)
+                continue
+            most, largest, least = 0.0, 0.0, 1e18
+            for k in range(z[6 * LEVELS + level, 0, d]):
+                for part in range(2):
+                    extent, work = float(z[row, k, EXTENT + part]), float(z[row, k, WORK + part])
+                    most = max(most, extent / work)
+                    largest, least = max(largest, extent), min(least, work)
+            rate *= most if coupled else 1.0 / least
+            if t == 2:
+                write *= largest / least if coupled else 1.0 / least
+        read += rate
+    slack = 1.0 + 1e-9
+    if level == 0 and (read + write) * slack > dram:
+        return False
+    return max(read, write) * slack <= noc
+
+
+@njit(**COMPILED)
+def _axis_rate(w: Plan, z: Kinds, level: int, d: int) -> float:
+    """Most input positions per cycle of an axis."""
+    most = 0.0
+    row = 6 * level + d
+    for k in range(z[6 * LEVELS + level, 0, d]):
+        for part in range(2):
+            t, work = z[row, k, EXTENT + part], z[row, k, WORK + part]
+            for j in range(z[6 * LEVELS + level, 0, d + 2]):
+                for other in range(2):
+                    r, taps = z[row + 2, j, EXTENT + other], z[row + 2, j, WORK + other]
+                    rate = span(t, r, w[LAYER, STRIDE]) / (float(work) * float(taps))
+                    most = max(most, rate)
+    return most

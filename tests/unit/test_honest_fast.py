@@ -1,0 +1,84 @@
+"""The fast honest model equals the interpreter, alone and in batches."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from dcp_hw.maestro.honest_check import differences, random_case
+from dcp_hw.maestro.honest_fast import (
+    evaluate,
+    evaluate_batch,
+    layer_row,
+    machine_row,
+    mapping_rows,
+)
+from dcp_hw.maestro.honest_types import HonestCounts, HonestLayer, HonestLevel, HonestMachine
+
+
+def test_equals_the_interpreter() -> None:
+    """A sample; `python -m dcp_hw.maestro.honest_check` runs 20,000."""
+    feasible, wrong = differences(250, seed=1)
+    assert feasible > 100
+    assert not wrong, wrong[0]
+
+
+def test_a_batch_equals_its_cases() -> None:
+    rng = random.Random(2)
+    cases = [case for case in (random_case(rng) for _ in range(300)) if len(case.levels) == 2]
+    layers, machines, mappings = (
+        np.array(rows)
+        for rows in (
+            [layer_row(case.layer) for case in cases],
+            [machine_row(case.machine) for case in cases],
+            [mapping_rows(case.levels) for case in cases],
+        )
+    )
+    batch = evaluate_batch(layers, machines, mappings, threads=2)
+    for i, case in enumerate(cases):
+        alone = evaluate(case.layer, case.levels, case.machine)
+        assert isinstance(alone, HonestCounts) == (batch.reason[i] == 0)
+        if isinstance(alone, HonestCounts):
+            assert alone.cycles == batch.cycles[i]
+            assert alone.macs == batch.counts[i, 0]
+
+
+def test_large_layers_keep_the_bounds() -> None:
+    """Sizes that nobody can walk: MACs exact, time above the bound, faster with bandwidth."""
+    rng = random.Random(3)
+    layer = HonestLayer(K=128, C=96, Y=56, X=56, R=3, S=3, padding=1)
+    for _ in range(60):
+        levels, outer = [], layer.sizes
+        for _ in range(3):
+            outer = tuple(rng.randint(1, size) for size in outer)
+            order = tuple(rng.sample(range(6), 6))
+            clusters = rng.choice((1, 2, 4, 6))
+            parallel = rng.randrange(6)
+            levels.append(
+                HonestLevel(parallel=parallel, order=order, tile=outer, clusters=clusters)
+            )
+        cycles = []
+        for bandwidth in (1, 16, 256, None):
+            machine = HonestMachine(pes=168, noc_bw=bandwidth, dram_bw=bandwidth)
+            counts = evaluate(layer, levels, machine)
+            assert isinstance(counts, HonestCounts)
+            assert counts.macs == layer.macs
+            assert counts.cycles * machine.pes >= layer.macs
+            cycles.append(counts.cycles)
+            if bandwidth:
+                traffic = sum(counts.supplied[0]) + counts.collected[0]
+                assert counts.cycles * bandwidth >= traffic
+                assert counts.cycles * bandwidth >= max(
+                    sum(counts.supplied[1]), counts.collected[1]
+                )
+        assert cycles == sorted(cycles, reverse=True)
+
+
+def test_wrong_shapes_are_refused() -> None:
+    row = np.ones((1, 11), dtype=np.int64)
+    with pytest.raises(ValueError, match="shapes"):
+        evaluate_batch(row, np.ones((1, 6)), np.ones((2, 4, 14)))
+    with pytest.raises(ValueError, match="2\\^53"):
+        evaluate_batch(row << 20, np.ones((1, 6)), np.ones((1, 1, 14)))
