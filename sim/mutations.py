@@ -131,7 +131,7 @@ FAULTS: dict[str, Edit] = {
     "beats lost": Edit(
         "OutputAdapter.*",
         r"io_beat_valid = io_word_valid;",
-        "io_beat_valid = io_word_valid & io_word_bits[3:0] != 4'h7;",
+        "io_beat_valid = io_word_valid & ^io_word_bits;",
     ),
     "output changes while it waits": Edit(
         "OutputAdapter.*",
