@@ -16,8 +16,8 @@ K, C, Y, X, R, S = range(6)
 INPUT, WEIGHT, OUTPUT = range(3)
 TENSORS = ("input", "weight", "output")
 
-MAX_LEVELS = 4
-"""More levels than any code has (the DCP code: 3)."""
+MAX_LEVELS = 3
+"""Levels of the DCP code, and the most that the fast model takes."""
 
 _COUPLED = {
     False: ((C, Y, X, R, S), (K, C, R, S), (K, Y, X)),
@@ -101,6 +101,17 @@ class HonestLevel:
             raise ValueError(f"order must name each of KCYXRS once, with six tiles, got {self}")
         if min(self.tile) < 1 or (self.clusters is not None and self.clusters < 1):
             raise ValueError(f"tiles and clusters must be >= 1, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class HonestMapping:
+    """A dataflow: its levels, outermost first. Raises: ValueError for none or too many."""
+
+    levels: tuple[HonestLevel, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.levels) <= MAX_LEVELS:
+            raise ValueError(f"a mapping has 1 to {MAX_LEVELS} levels, got {len(self.levels)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
