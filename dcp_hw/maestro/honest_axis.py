@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-COMPILED = {"cache": True, "nogil": True, "error_model": "numpy"}
-"""How every compiled function of the honest model is compiled."""
+COMPILED = {"nogil": True, "error_model": "numpy"}
+"""How every compiled function of the honest model is compiled; `honest_fast` caches the whole."""
 
 WIDE = 1 << 60
 """A window of -WIDE to WIDE leaves nothing out."""

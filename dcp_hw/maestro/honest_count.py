@@ -17,6 +17,7 @@ from dcp_hw.maestro.honest_plan import (
     CLASSES,
     HOLDING,
     LAYER,
+    LISTED,
     MASK,
     ORDER,
     PARALLEL,
@@ -30,6 +31,7 @@ from dcp_hw.maestro.honest_plan import (
     STRIDE,
     TILE,
     UNIT,
+    USED,
     VIEW,
     Integers,
     Plan,
@@ -158,12 +160,35 @@ def _state(w: Plan, view: int, d: int, place: int) -> int:
 
 
 @njit(**COMPILED)
+def _key(w: Plan, d: int, view: int, at: int) -> int:
+    """A number that tells apart what a view counts along d: of which levels unit by unit."""
+    split = 0
+    for level in range(max(view, 0), at + 1):
+        split |= (w[UNIT + level, PARALLEL] == d) << level
+    return (view + 1) * 16 + split
+
+
+@njit(**COMPILED)
+def _same(w: Plan, view: int, at: int) -> bool:
+    """Whether the last inputs counted by themselves were those of this view; notes this one."""
+    same = True
+    for d in range(6):
+        key = _key(w, d, view, at)
+        same = same and key == w[USED, d]
+        w[USED, d] = key
+    return same
+
+
+@njit(**COMPILED)
 def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
     """Write MACs, requirements and traffic of a mapping; columns as named above."""
     macs, outputs = 1, 1
     for d in range(6):
         macs *= w[SIZE, d]
         outputs *= w[SIZE, d] if w[MASK, 2] >> d & 1 else 1
+    for d in range(6):
+        w[LISTED, d] = w[USED, d] = -1
+    known = 0  # the last count of inputs whose units do not read together
     loads, fresh = 0, outputs  # sums read back here; sums that started at zero in the units above
     for b in range(depth + 1):
         i = max(b - 1, 0)
@@ -180,10 +205,18 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
                 elif t:
                     out[row + 3 * turn + t] = _plain(w, t, w[VIEW + i, t], at)
                 else:
+                    view = w[VIEW + i, 0]
                     for d in range(2, 6):
-                        make_pairs(w, pairs, d, w[VIEW + i, 0], at)
-                    own = i if b and not turn else -1
-                    out[row + 3 * turn] = _inputs(w, pairs, w[VIEW + i, 0], at, own)
+                        key = _key(w, d, view, at)
+                        if key != w[LISTED, d]:
+                            w[LISTED, d] = key
+                            make_pairs(w, pairs, d, view, at)
+                    # Only units side by side along an axis see other tiles than their parent.
+                    own = i if b and not turn and parallel >= 2 else -1
+                    key = own < 0 and _same(w, view, at)
+                    out[row + 3 * turn] = known if key else _inputs(w, pairs, view, at, own)
+                    if own < 0:
+                        known = out[row + 3 * turn]
         if b == 0:
             for t in range(3):
                 out[row + 3 + t] = out[row + t]

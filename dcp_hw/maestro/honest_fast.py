@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -37,6 +39,7 @@ from dcp_hw.maestro.honest_plan import (
     MACHINE_COLUMNS,
     NOC_BW,
     PLAN_ROWS,
+    TAG,
     Integers,
     Plan,
     prepare,
@@ -81,6 +84,60 @@ def machine_row(machine: HonestMachine) -> list[int]:
 def mapping_rows(levels: Sequence[HonestLevel]) -> list[list[int]]:
     """A mapping as rows of integers (depth x LEVEL_COLUMNS)."""
     return [[x.clusters or 0, x.parallel, *x.order, *x.tile] for x in levels]
+
+
+def _compile() -> Callable[..., None]:
+    """The compiled loop over mappings.
+
+    numba's cache looks at the file of the cached function only; the tag, which is part of the
+    cache's key, changes with any file of the model. What the loop calls is not cached by itself.
+    """
+    sources = sorted(Path(__file__).parent.glob("honest_*.py"))
+    tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+
+    @njit(cache=True, **COMPILED)
+    def evaluate_rows(
+        layers: Integers,
+        machines: Integers,
+        mappings: Integers,
+        w: Plan,
+        pairs: Pairs,
+        z: Kinds,
+        q: Scratch,
+        r: Rests,
+        t: Trail,
+        reason: NDArray[np.int8],
+        cycles: NDArray[np.float64],
+        counts: Integers,
+    ) -> None:
+        """Fill in the results of a stripe of mappings, one after another."""
+        w[TAG, 0] = tag
+        depth = mappings.shape[1]
+        for i in range(mappings.shape[0]):
+            layer = layers[i if layers.shape[0] > 1 else 0]
+            machine = machines[i if machines.shape[0] > 1 else 0]
+            if not prepare(layer, machine, mappings[i], w):
+                reason[i] = NO_PES
+                continue
+            out = counts[i]
+            require(w, depth, out)
+            if machine[L1_SIZE] and out[REQUIRED + depth - 1] > machine[L1_SIZE]:
+                reason[i] = L1_FULL
+                continue
+            if machine[L2_SIZE] and out[SHARED_REQUIRED] > machine[L2_SIZE]:
+                reason[i] = L2_FULL
+                continue
+            count(w, pairs, depth, out)
+            noc = float(machine[NOC_BW]) if machine[NOC_BW] else np.inf
+            dram = float(machine[DRAM_BW]) if machine[DRAM_BW] else np.inf
+            total = steps_time(w, z, q, r, t, depth, noc, dram)
+            ends = ends_time(w, t, depth, noc, dram)
+            cycles[i] = total + ends + 2 * depth * machine[LATENCY]
+
+    return evaluate_rows
+
+
+_evaluate = _compile()
 
 
 def evaluate_batch(
@@ -135,45 +192,6 @@ def evaluate_batch(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(stripe, range(0, n, _STRIPE)))
     return HonestBatch(reason, cycles, counts)
-
-
-@njit(**COMPILED)
-def _evaluate(
-    layers: Integers,
-    machines: Integers,
-    mappings: Integers,
-    w: Plan,
-    pairs: Pairs,
-    z: Kinds,
-    q: Scratch,
-    r: Rests,
-    t: Trail,
-    reason: NDArray[np.int8],
-    cycles: NDArray[np.float64],
-    counts: Integers,
-) -> None:
-    """Fill in the results of a stripe of mappings, one after another."""
-    depth = mappings.shape[1]
-    for i in range(mappings.shape[0]):
-        layer = layers[i if layers.shape[0] > 1 else 0]
-        machine = machines[i if machines.shape[0] > 1 else 0]
-        if not prepare(layer, machine, mappings[i], w):
-            reason[i] = NO_PES
-            continue
-        out = counts[i]
-        require(w, depth, out)
-        if machine[L1_SIZE] and out[REQUIRED + depth - 1] > machine[L1_SIZE]:
-            reason[i] = L1_FULL
-            continue
-        if machine[L2_SIZE] and out[SHARED_REQUIRED] > machine[L2_SIZE]:
-            reason[i] = L2_FULL
-            continue
-        count(w, pairs, depth, out)
-        noc = float(machine[NOC_BW]) if machine[NOC_BW] else np.inf
-        dram = float(machine[DRAM_BW]) if machine[DRAM_BW] else np.inf
-        total = steps_time(w, z, q, r, t, depth, noc, dram)
-        ends = ends_time(w, t, depth, noc, dram)
-        cycles[i] = total + ends + 2 * depth * machine[LATENCY]
 
 
 def evaluate(

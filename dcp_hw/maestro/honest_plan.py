@@ -41,7 +41,10 @@ STARTS = SINGLE + LEVELS  # tiles in the first rounds
 CLASSES = STARTS + LEVELS  # by level and dimension: how many sizes its ranges have
 CLASS_SIZE = CLASSES + LEVELS  # by level x 6 + dimension: those sizes
 CLASS_COUNT = CLASS_SIZE + 6 * LEVELS  # and how often each occurs
-PLAN_ROWS = CLASS_COUNT + 6 * LEVELS
+LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed, and counted
+USED = LISTED + 1
+TAG = USED + 1  # of the sources
+PLAN_ROWS = TAG + 1
 
 
 @njit(**COMPILED)
