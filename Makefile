@@ -77,7 +77,7 @@ test-scala: $(MAIN) ## ScalaTest of the Chisel templates
 	$(PY) -m dcp_hw.toolchain sbt test
 
 test-rtl: $(TEST_ENV) ## Generated arrays in Verilator against the reference
-	$(PYTEST) tests/rtl
+	$(PYTEST) tests/rtl -n $(JOBS) --dist loadfile
 
 test-flow: $(TEST_ENV) ## A tiny layer set from CSV to report, and again with nothing to do
 	$(PYTEST) tests/flow
