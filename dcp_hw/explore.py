@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
@@ -176,7 +177,8 @@ class Known:
     ) -> dict[tuple[str, str], Outcome]:
         """(Design name, layer name) -> outcome, evaluated in parallel where not known."""
         new = [(d, layer) for d, layer in wanted if (d.name, layer.name, effort) not in self.table]
-        with progress(what, len(new)) as advance, ProcessPoolExecutor(max(1, self.jobs)) as pool:
+        pool = ProcessPoolExecutor(max(1, self.jobs), initializer=_leave_signals_to_parent)
+        with progress(what, len(new)) as advance, pool:
             futures = {
                 pool.submit(evaluate, layer, design, self.hardware, self.objective, effort): (
                     design.name,
@@ -203,6 +205,12 @@ class Known:
             cycles += count * outcome.cycles
             energy += count * outcome.energy_nj
         return {"latency": cycles, "energy": energy, "edp": cycles * energy}[self.objective]
+
+
+def _leave_signals_to_parent() -> None:
+    """Nothing; Ctrl-C, which a terminal sends to workers too, does not break their queues."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def plan(mode: str, layers: LayerSet, known: Known) -> Plan:

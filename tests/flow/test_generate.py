@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs("java", "verilator", "cocotb")
 
 PES, SRAM_KIB = 16, 48
 HARDWARE = f"pes: {PES}\nsram_kib: {SRAM_KIB}\n"
-TOO_LONG_S = 300
+TOO_LONG_S = 240
 QUICK_S = 30
 """For a run with nothing to do, on a machine that does much else."""
 
@@ -137,7 +137,7 @@ def test_every_layer_is_measured_and_right(finished: dict[str, Any]) -> None:
         assert row["predicted_cycles"] == row["measured_cycles"] >= row["bound_cycles"]
         assert sum(row["cycles_by_cause"].values()) == row["measured_cycles"]
         compared += row["words_compared"]
-    assert compared == sum(layer.output_elements for layer in layers) > 10_000
+    assert compared == sum(layer.output_elements for layer in layers) > 6_000
     (design,) = finished["designs"]
     assert design["array"][0] * design["array"][1] <= PES
     assert design["sram_bytes"] <= SRAM_KIB * 1024
