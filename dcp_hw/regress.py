@@ -6,6 +6,7 @@ Four cases in a row share a design, because building its simulation takes longes
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,13 @@ class Case:
     work: Work
     profile: str
     stalls: Stalls
+
+    def key(self, generator: str) -> str:
+        """Names what is run and expected: another design, program or prediction is another case."""
+        prediction = list(self.work.prediction.counters.items())
+        parts = [generator, self.design.hash(), self.work.digest, prediction, self.layer]
+        parts += [self.number, self.profile, self.stalls]
+        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,20 +274,26 @@ def run(
     numbers = [only] if only is not None else list(range(cases))
     out.mkdir(parents=True, exist_ok=True)
     log = out / f"results-{seed}.jsonl"
-    known = {} if only is not None else _read(log, rtl.generator_key())
-    results = {n: known[n] for n in numbers if n in known}
-    todo = [n for n in numbers if n not in known]
+    known = {} if only is not None else dict(_records(log))
+    results: dict[int, CaseResult] = {}
     with progress("regression", len(numbers)) as advance, ThreadPoolExecutor(workers) as pool:
-        advance(len(results))
         try:
-            for first in range(0, len(todo), batch):
-                drawn = [draw(seed, n) for n in todo[first : first + batch]]
-                made = rtl.verilog([case.design for case in drawn])
-                for group in pool.map(_check_all, _by_design(drawn, made)):
-                    for result in group:
+            for first in range(0, len(numbers), batch):
+                generator = rtl.generator_key()
+                new = []
+                for case in (draw(seed, n) for n in numbers[first : first + batch]):
+                    passed = known.get(case.key(generator))
+                    if passed is None:
+                        new.append(case)
+                    else:
+                        results[case.number] = passed
+                        advance(1)
+                made = rtl.verilog([case.design for case in new])
+                for group in pool.map(_check_all, _by_design(new, made)):
+                    for case, result in group:
                         results[result.number] = result
                         if only is None and result.passed:
-                            _append(log, result)
+                            _append(log, case.key(generator), result)
                         advance(1, "" if result.passed else f"FAILED {result.repeat()}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -296,27 +310,23 @@ def _by_design(cases: Sequence[Case], made: Sequence[rtl.Rtl]) -> list[list[tupl
     return list(groups.values())
 
 
-def _check_all(group: Sequence[tuple[Case, rtl.Rtl]]) -> list[CaseResult]:
-    return [check(case, one) for case, one in group]
+def _check_all(group: Sequence[tuple[Case, rtl.Rtl]]) -> list[tuple[Case, CaseResult]]:
+    return [(case, check(case, one)) for case, one in group]
 
 
-def _append(log: Path, result: CaseResult) -> None:
+def _append(log: Path, key: str, result: CaseResult) -> None:
     with log.open("a") as file:
-        file.write(json.dumps({**result.record(), "generator": rtl.generator_key()}) + "\n")
+        file.write(json.dumps({**result.record(), "key": key}) + "\n")
 
 
-def _read(log: Path, generator: str) -> dict[int, CaseResult]:
-    """Passed cases of this generator; half-written lines are left out."""
-    return {result.number: result for result in _records(log, generator)}
-
-
-def _records(log: Path, generator: str) -> Iterator[CaseResult]:
+def _records(log: Path) -> Iterator[tuple[str, CaseResult]]:
+    """Keys and results of passed cases; half-written lines are left out."""
     if not log.is_file():
         return
     for line in log.read_text().splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+            key = record.pop("key")
+            yield key, CaseResult(**record)
+        except (json.JSONDecodeError, KeyError, TypeError):
             continue
-        if record.pop("generator", None) == generator:
-            yield CaseResult(**record)

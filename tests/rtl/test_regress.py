@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -19,6 +20,12 @@ pytestmark = pytest.mark.needs("java", "verilator", "cocotb")
 
 SEED = 0
 CASES = SHARED * (len(FAMILIES) + 2)  # the last two designs are of a random T
+
+
+@cache
+def drawn() -> tuple[Case, ...]:
+    """All cases of the seed."""
+    return tuple(regress.draw(SEED, number) for number in range(CASES))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +46,7 @@ def test_every_case_passes(results: list[CaseResult]) -> None:
 
 
 def test_every_value_is_compared(results: list[CaseResult]) -> None:
-    cases = [regress.draw(SEED, number) for number in range(CASES)]
+    cases = drawn()
     values = [prod(case.layer.output_shape) for case in cases]
     assert [result.words for result in results] == values
     assert sum(values) > 15_000
@@ -49,7 +56,7 @@ def test_every_value_is_compared(results: list[CaseResult]) -> None:
 
 
 def test_cases_cover_families_buses_widths_operators_and_stalls() -> None:
-    cases = [regress.draw(SEED, number) for number in range(CASES)]
+    cases = drawn()
     designs = [case.design for case in cases]
     kinds = Counter(design.name.rpartition("_")[0].rpartition("_")[0] for design in designs)
     assert set(kinds) == {*FAMILIES, regress.FROM_STT}
@@ -91,8 +98,7 @@ def misplaced(case: Case) -> Case | None:
 def test_a_failing_case_says_how_to_repeat_it(
     results: list[CaseResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = (misplaced(regress.draw(SEED, number)) for number in range(CASES))
-    wrong = next(case for case in drawn if case is not None)
+    wrong = next(case for case in map(misplaced, drawn()) if case is not None)
     number = wrong.number
     monkeypatch.setattr(regress, "draw", lambda *_: wrong)
     [result] = regress.run(cases=40, seed=SEED, out=tmp_path, only=number)
@@ -101,3 +107,14 @@ def test_a_failing_case_says_how_to_repeat_it(
     assert "values differ" in result.repeat()
     assert "the interpreted program is wrong too" in result.repeat()
     assert not (tmp_path / f"results-{SEED}.jsonl").exists()
+
+
+def test_another_program_prediction_or_generator_is_another_case() -> None:
+    case = regress.draw(SEED, 3)
+    key = case.key("generator")
+    assert regress.draw(SEED, 3).key("generator") == key
+    assert case.key("another generator") != key
+    assert replace(case, profile="none").key("generator") != key
+    other = regress.draw(SEED, 2)
+    assert replace(case, work=other.work).key("generator") != key
+    assert replace(case, number=2).key("generator") != key
