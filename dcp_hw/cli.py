@@ -16,7 +16,14 @@ from types import FrameType
 from dcp_hw import __version__
 from dcp_hw.errors import InputError, exit_code
 
-PARTS = ("dcp_hw.commands", "dcp_hw.maestro.cli")
+PARTS = (
+    "dcp_hw.commands",
+    "dcp_hw.maestro.cli",
+    "dcp_hw.maestro.audit_cli",
+    "dcp_hw.maestro.dataset_cli",
+    "dcp_hw.maestro.dse_cli",
+    "dcp_hw.dcp_cli",
+)
 
 
 class _Parser(argparse.ArgumentParser):
