@@ -69,7 +69,7 @@ def dump_layerset(layerset: LayerSet, comment: str = "") -> str:
 def _read_layers(path: Path) -> Iterator[Layer]:
     """Layers of the file, one per row below the header."""
     columns: list[str] | None = None
-    for line, cells in _rows(path):
+    for line, cells in csv_rows(path):
         if columns is None:
             columns = _header(path, line, cells)
             continue
@@ -88,7 +88,7 @@ def _read_layers(path: Path) -> Iterator[Layer]:
         )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and stripped cells of every row that is neither empty nor a comment."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -101,8 +101,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise InputError(
             f"{path}: cannot be read as CSV text in UTF-8 ({error}); save it as plain CSV"
         ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read ({reason})") from error
 
 
 def _header(path: Path, line: int, columns: list[str]) -> list[str]:
