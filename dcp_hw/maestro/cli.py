@@ -37,11 +37,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     p.add_argument("file", nargs="?", metavar="FILE.m", help="mapping file")
     p.add_argument("--Mapping_file", dest="mapping_file", metavar="FILE", help="the same")
-    p.add_argument("--hw", "--HW_file", dest="hw", metavar="FILE", help="MAESTRO hardware file")
-    for option, name, text in _HARDWARE:
-        p.add_argument(f"--{option}", dest=name, type=_integer, metavar="N", help=text)
-    p.add_argument("--noc_hops", type=_integer, default=1, metavar="N", help="default 1")
-    p.add_argument("--noc_hop_latency", type=_natural, default=0, metavar="N", help="default 0")
+    add_hardware(p)
     shape = p.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="all columns as JSON")
     shape.add_argument("--csv", action="store_true", help="MAESTRO's CSV on stdout")
@@ -68,6 +64,15 @@ def add_parsers(subparsers: Any) -> None:
     p.add_argument("--threads", type=_integer, default=2, metavar="N", help="default 2")
     p.add_argument("--json", action="store_true", help="row counts as JSON on stdout")
     p.set_defaults(run=main_maestro_batch)
+
+
+def add_hardware(p: argparse.ArgumentParser) -> None:
+    """Nothing; adds MAESTRO's options for hardware, which `hardware_of` reads."""
+    p.add_argument("--hw", "--HW_file", dest="hw", metavar="FILE", help="MAESTRO hardware file")
+    for option, name, text in _HARDWARE:
+        p.add_argument(f"--{option}", dest=name, type=_integer, metavar="N", help=text)
+    p.add_argument("--noc_hops", type=_integer, default=1, metavar="N", help="default 1")
+    p.add_argument("--noc_hop_latency", type=_natural, default=0, metavar="N", help="default 0")
 
 
 def _integer(text: str) -> int:
@@ -99,7 +104,7 @@ def main_maestro(options: argparse.Namespace) -> int:
     path = options.file or options.mapping_file
     if not path:
         raise InputError("no mapping file given; accepted: dcp-hw maestro FILE.m")
-    file, hardware = load_mapping(path), _hardware(options)
+    file, hardware = load_mapping(path), hardware_of(options)
     results = compat_csv.evaluate_file(file, hardware)
     rows = compat_csv.rows(file, results)
     failed = [
@@ -122,7 +127,8 @@ def main_maestro(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _hardware(options: argparse.Namespace) -> Any:
+def hardware_of(options: argparse.Namespace) -> Any:
+    """The hardware that the options of `add_hardware` state."""
     from dcp_hw.maestro.compat import MaestroHardware
     from dcp_hw.maestro.hardware_file import load_maestro_hardware
 
