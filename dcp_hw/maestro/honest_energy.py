@@ -40,6 +40,7 @@ _WORD_ELEMENTS = 8
 _FLIP_FLOP_BYTES = 512
 
 Energies = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,22 @@ def private_price(technology: Technology, elements: int) -> Macro:
     return shared_price(technology, elements)
 
 
+def accesses(counts: Counts, depth: int) -> tuple[Counts, Counts, Counts]:
+    """Elements moved from and to DRAM (n), and reads and writes of each store (n x depth + 1).
+
+    Stores are the L2, then the buffers of each level; a PE's reads and writes for its MACs count.
+    """
+    edges = counts[:, BOUNDARY : BOUNDARY + BOUNDARY_COLUMNS * (depth + 1)]
+    edges = edges.reshape(len(counts), depth + 1, BOUNDARY_COLUMNS)
+    down, up = edges[:, :, 0:3].sum(axis=2), edges[:, :, 7]  # out of and into the store above
+    reads, writes = edges[:, :, 6].copy(), edges[:, :, 3:6].sum(axis=2)
+    reads[:, :-1] += down[:, 1:]
+    writes[:, :-1] += up[:, 1:]
+    reads[:, -1] += 2 * counts[:, MACS] + counts[:, SUMS_READ]
+    writes[:, -1] += counts[:, MACS]
+    return down[:, 0] + up[:, 0], reads, writes
+
+
 def energy(
     batch: HonestBatch, depth: int, *, technology: str | Technology, clock_mhz: float = 500.0
 ) -> HonestEnergy:
@@ -85,22 +102,13 @@ def energy(
     counts, pj = batch.counts, table.energy_pj
     time_us = batch.cycles / clock_mhz  # NaN where infeasible
     known = np.where(np.isnan(batch.cycles), np.nan, 1.0)
-    edges = counts[:, BOUNDARY : BOUNDARY + BOUNDARY_COLUMNS * (depth + 1)]
-    edges = edges.reshape(len(counts), depth + 1, BOUNDARY_COLUMNS)
-    down, up = edges[:, :, 0:3].sum(axis=2), edges[:, :, 7]  # out of and into the store above
-    taken, drained = edges[:, :, 3:6].sum(axis=2), edges[:, :, 6]
     macs = counts[:, MACS]
-    parts = {"dram": (down[:, 0] + up[:, 0]) * (8 * pj["bus_per_bit"])}
+    dram, all_reads, all_writes = accesses(counts, depth)
+    parts = {"dram": dram * (8 * pj["bus_per_bit"])}
     leak_mw = np.zeros(len(counts))
     parts["buffers"] = np.zeros(len(counts))
     for store in range(depth + 1):  # the L2, then the buffers of each level
-        reads, writes = drained[:, store].copy(), taken[:, store].copy()
-        if store < depth:
-            reads += down[:, store + 1]
-            writes += up[:, store + 1]
-        else:
-            reads += 2 * macs + counts[:, SUMS_READ]
-            writes += macs
+        reads, writes = all_reads[:, store], all_writes[:, store]
         column = L2_REQUIRED if store == 0 else REQUIRED + store - 1
         sizes, which = np.unique(counts[:, column], return_inverse=True)
         price = private_price if store == depth else shared_price
