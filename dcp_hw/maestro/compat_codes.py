@@ -51,16 +51,8 @@ def table_of_codes(
     hardware: MaestroHardware = GAMMA_HARDWARE,
 ) -> Table:
     """The table of codes. Args and errors: as `evaluate_codes`."""
-    flows = np.ascontiguousarray(dataflows, dtype=np.int64)
-    if flows.ndim != 4 or flows.shape[2:] != (BLOCK, 2) or not flows.shape[1]:
-        raise InputError(f"dataflows of shape {flows.shape}; accepted: (n, levels, {BLOCK}, 2)")
+    codes, flows, strides, _ = check_codes(layers, dataflows, stride)
     count = flows.shape[0]
-    try:
-        codes = np.broadcast_to(np.asarray(layers, dtype=np.int64), (count, 7))
-        strides = np.broadcast_to(np.asarray(stride, dtype=np.int64), (count,))
-    except ValueError as error:
-        raise InputError(f"layers or strides do not fit {count} dataflows: {error}") from None
-    _check(codes, flows, strides)
     sizes = np.zeros((count, len(NAMES) - 2), dtype=np.int64)
     gemm = codes[:, 6] == _GEMM
     for i, name in enumerate("KCYXRS"):
@@ -84,20 +76,38 @@ def table_of_codes(
     )
 
 
-def _check(codes: Ints, flows: Ints, strides: Ints) -> None:
-    """Refuse numbers that no code holds."""
+def check_codes(
+    layers: ArrayLike, dataflows: ArrayLike, stride: ArrayLike = 1, padding: ArrayLike = 0
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Codes `n x 7`, dataflows `n x levels x 7 x 2`, strides `n`, paddings `n`.
+
+    Raises: InputError for shapes that do not fit, and for numbers that no code holds.
+    """
+    flows = np.ascontiguousarray(dataflows, dtype=np.int64)
+    if flows.ndim != 4 or flows.shape[2:] != (BLOCK, 2) or not flows.shape[1]:
+        raise InputError(f"dataflows of shape {flows.shape}; accepted: (n, levels, {BLOCK}, 2)")
+    count = flows.shape[0]
+    try:
+        codes = np.broadcast_to(np.asarray(layers, dtype=np.int64), (count, 7))
+        strides, pads = (
+            np.broadcast_to(np.asarray(x, dtype=np.int64), (count,)) for x in (stride, padding)
+        )
+    except ValueError as error:
+        raise InputError(f"layers or strides do not fit {count} dataflows: {error}") from None
     for what, bad in (
         ("layer", ((codes[:, :6] < 1) | (codes[:, :6] > INT_MAX)).any(axis=1)),
         ("layer", (codes[:, 6] < _FC) | (codes[:, 6] > _GEMM)),
         ("stride", (strides < 1) | (strides > INT_MAX)),
+        ("padding", (pads < 0) | (pads > INT_MAX)),
         ("dataflow", ((flows[..., 1] < 1) | (flows[..., 1] > INT_MAX)).any(axis=(1, 2))),
         ("dataflow", (np.sort(flows[:, :, 1:, 0]) != np.arange(6)).any(axis=(1, 2))),
         ("dataflow", ((flows[:, :, 0, 0] < 0) | (flows[:, :, 0, 0] > 5)).any(axis=1)),
     ):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            shown = {"layer": codes, "stride": strides, "dataflow": flows}[what][row].tolist()
-            raise InputError(f"row {row + 1}: no {what} has the code {shown}")
+            found = {"layer": codes, "stride": strides, "padding": pads, "dataflow": flows}[what]
+            raise InputError(f"row {row + 1}: no {what} has the code {found[row].tolist()}")
+    return codes, flows, strides, pads
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -89,33 +89,49 @@ def table(columns: Columns[str, Sequence], *, first_row: int = 1, threads: int =
         if len(column) != count:
             raise InputError(f"column {name} has {len(column)} rows, mapping has {count}")
 
-    def integers(name: str, default: int, least: int) -> Ints:
-        if name not in columns:
-            return np.full(count, default, dtype=np.int64)
-        values = _integers(name, columns[name], first_row, default)
-        bad = np.flatnonzero((values < least) | (values > INT_MAX))
-        if bad.size:
-            raise InputError(
-                f"row {first_row + bad[0]}, {name}: {values[bad[0]]}; "
-                f"accepted: an integer from {least} to {INT_MAX}"
-            )
-        return values
-
     kinds, codes = _kinds(columns["type"], first_row)
     sizes = np.zeros((count, len(NAMES) - 2), dtype=np.int64)
     for dim in SIZES:
-        sizes[:, NAMES.index(dim)] = integers(dim, 0, 0)
+        sizes[:, NAMES.index(dim)] = integer_column(columns, dim, count, first_row)
     _check_sizes(kinds, codes, sizes, first_row)
     kinds = np.where((kinds < 3) & (sizes[:, N] > 0), kinds + len(KINDS), kinds)
-    stride = integers("stride", 1, 1)
+    stride = integer_column(columns, "stride", count, first_row, default=1, least=1)
     hardware = np.empty((count, len(HARDWARE)), dtype=np.int64)
     for i, name in enumerate(HARDWARE):
         least = 0 if name == "noc_latency" else 1
-        hardware[:, i] = integers(name, getattr(GAMMA_HARDWARE, name), least)
+        default = getattr(GAMMA_HARDWARE, name)
+        hardware[:, i] = integer_column(
+            columns, name, count, first_row, default=default, least=least
+        )
     texts = columns["mapping"]
     directives, starts = parse_mappings(texts, first_row, threads=threads)
     strides = np.stack((stride, stride), axis=1)
     return Table(directives, starts, sizes, strides, kinds, hardware)
+
+
+def integer_column(
+    columns: Columns[str, Sequence],
+    name: str,
+    count: int,
+    first_row: int,
+    *,
+    default: int = 0,
+    least: int = 0,
+) -> Ints:
+    """A column of integers; the default where it is left out or a cell is empty.
+
+    Raises: InputError that names row, column, what was found and what is accepted.
+    """
+    if name not in columns:
+        return np.full(count, default, dtype=np.int64)
+    values = _integers(name, columns[name], first_row, default)
+    bad = np.flatnonzero((values < least) | (values > INT_MAX))
+    if bad.size:
+        raise InputError(
+            f"row {first_row + bad[0]}, {name}: {values[bad[0]]}; "
+            f"accepted: an integer from {least} to {INT_MAX}"
+        )
+    return values
 
 
 def _integers(name: str, column: Sequence, first_row: int, empty: int) -> Ints:

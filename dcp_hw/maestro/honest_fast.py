@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from dcp_hw.maestro.honest_plan import (
     LEVELS,
     MACHINE_COLUMNS,
     NOC_BW,
+    PES,
     PLAN_ROWS,
     TAG,
     Integers,
@@ -55,7 +57,9 @@ from dcp_hw.maestro.honest_types import (
 from dcp_hw.metrics import Infeasible
 
 FEASIBLE, NO_PES, L1_FULL, L2_FULL = range(4)
-"""Reasons of a batch; `reason_of` words them."""
+"""Reasons of a batch; `reason_text` words them."""
+
+_KERNEL = ("axis", "count", "fast", "input", "kinds", "plan", "rest", "time")  # compiled files
 
 _STRIPE = 4096  # mappings that one thread takes at a time
 
@@ -90,9 +94,9 @@ def _compile() -> Callable[..., None]:
     """The compiled loop over mappings.
 
     numba's cache looks at the file of the cached function only; the tag, which is part of the
-    cache's key, changes with any file of the model. What the loop calls is not cached by itself.
+    cache's key, changes with any compiled file. What the loop calls is not cached by itself.
     """
-    sources = sorted(Path(__file__).parent.glob("honest_*.py"))
+    sources = [Path(__file__).with_name(f"honest_{name}.py") for name in _KERNEL]
     tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
     @njit(cache=True, **COMPILED)
@@ -212,15 +216,9 @@ def batch_counts(
 ) -> HonestCounts | Infeasible:
     """Row i of a batch in words."""
     row = [int(value) for value in batch.counts[i]]
-    reason = int(batch.reason[i])
-    if reason == NO_PES:
-        needed = int(np.prod([level.clusters or 1 for level in levels[1:]]))
-        return Infeasible(f"{needed} PEs needed, have {machine.pes}")
-    if reason == L1_FULL:
-        need = row[REQUIRED + depth - 1]
-        return Infeasible(f"a PE buffer needs {need} elements, limit {machine.l1_size}")
-    if reason == L2_FULL:
-        return Infeasible(f"L2 and buffers need {row[SHARED_REQUIRED]}, limit {machine.l2_size}")
+    if batch.reason[i] != FEASIBLE:
+        needed = prod(level.clusters or 1 for level in levels[1:])
+        return Infeasible(reason_text(batch, i, depth, machine_row(machine), needed))
     boundaries = [
         row[BOUNDARY + BOUNDARY_COLUMNS * b : BOUNDARY + BOUNDARY_COLUMNS * (b + 1)]
         for b in range(depth + 1)
@@ -237,3 +235,18 @@ def batch_counts(
         required=tuple(row[REQUIRED : REQUIRED + depth]),
         buffers=tuple(row[BUFFERS : BUFFERS + depth]),
     )
+
+
+def reason_text(batch: HonestBatch, i: int, depth: int, machine: Sequence[int], needed: int) -> str:
+    """Why row i of a batch is infeasible.
+
+    Args:
+        machine: as `machine_row`; needed: units below the outermost level.
+    """
+    reason, row = int(batch.reason[i]), batch.counts[i]
+    if reason == NO_PES:
+        return f"{needed} PEs needed, have {machine[PES]}"
+    if reason == L1_FULL:
+        need = row[REQUIRED + depth - 1]
+        return f"a PE buffer needs {need} elements, limit {machine[L1_SIZE]}"
+    return f"L2 and buffers need {row[SHARED_REQUIRED]}, limit {machine[L2_SIZE]}"
