@@ -32,8 +32,8 @@ def evaluate_file(source: Path, target: Path, mode: str, *, threads: int = 1) ->
     writer: _Writer | None = None
     row, failed = 1, 0
     try:
-        for piece in _pieces(source):
-            columns = {name: _plain(piece.column(name)) for name in piece.column_names}
+        for piece in pieces(source):
+            columns = {name: plain(piece.column(name)) for name in piece.column_names}
             found = engine(columns, threads=threads, first_row=row)
             writer = writer or _Writer(partial, target.name)
             writer.write(found)
@@ -64,8 +64,8 @@ def _engine(mode: str) -> Callable[..., dict[str, NDArray[Any]]]:
         raise InputError(f"mode {mode} is not built in; have compat") from None
 
 
-def _pieces(path: Path) -> Iterator[pa.Table]:
-    """The rows of a file, in pieces."""
+def pieces(path: Path) -> Iterator[pa.Table]:
+    """The rows of a file, in pieces. Raises: InputError for a file that is no table."""
     if not path.is_file():
         raise InputError(f"{path}: not found; accepted: a .csv, .csv.gz or .parquet file")
     try:
@@ -86,7 +86,7 @@ def _pieces(path: Path) -> Iterator[pa.Table]:
         raise InputError(f"{path}: not a table: {str(error).splitlines()[0]}") from None
 
 
-def _plain(column: pa.ChunkedArray) -> Any:
+def plain(column: pa.ChunkedArray) -> Any:
     """A column as NumPy integers or as a list of texts."""
     if pa.types.is_integer(column.type) and not column.null_count:
         return column.to_numpy()
