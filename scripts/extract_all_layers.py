@@ -12,8 +12,8 @@ be those that torchvision states for it.
 
 A row is what an accelerator runs at a time: one group of a grouped convolution, one product of a
 batched one. Layers that are the same loop nest are one row under the name of the first; `count`
-says how often all these runs together run it. A padding that differs between rows and columns becomes
-part of the stored input.
+says how often all these runs together run it. A padding that differs between rows and columns
+becomes part of the stored input.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
