@@ -35,7 +35,7 @@ class RowLoads:
     def _row(self, key: tuple[Any, ...], build: Any, step: Step, buffer: int) -> Row:
         if key not in self._rows:
             c: Load = build(step, 0)
-            self._rows[key] = (c.na, c.nb, c.nc, c.b_lo, c.b_hi, c.c_lo, c.c_hi)
+            self._rows[key] = c.walk
         return (Load.op, TENSORS.index(key[0]), buffer, *self._rows[key])
 
     def input(self, step: Step, buffer: int) -> Row:

@@ -158,6 +158,23 @@ class Layout:
         used = rows * cols * word + (self.design.chain_length if self.axes.chain == "input" else 0)
         return Shape((BLOCK, cols * word, word), (blocks, rows, cols), used)
 
+    def short_rows(self, x_lanes: int, c_lo: int, c_hi: int) -> bool:
+        """Whether a LOAD may leave out columns of padding: banks clear the rows that they keep.
+
+        Each bank must have a row of memory per input row, and a column of the data in it.
+
+        Args:
+            x_lanes: lanes of x with work in the tile.
+            c_lo, c_hi: columns of the tile that the memory holds.
+        """
+        p, m, s, t = self.problem, self.mapping, self.split, self.tiles
+        if not s.byte_input or self.input.strides[1] != BLOCK:
+            return False
+        last = (x_lanes - 1) * m.xt * p.stride
+        if not s.s_slots:
+            last += (ceil_div(p.s, t.st) - 1) * t.st * p.dilation
+        return c_lo < self.input.extents[2] and last < c_hi
+
     def pixel_start(self, tile: int) -> int:
         """First input column of an x tile, before padding is cut off."""
         return tile * self.tiles.x * self.problem.stride - self.problem.padding

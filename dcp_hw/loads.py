@@ -109,6 +109,8 @@ class LoadPlan:
             offsets = step.b * p.input_words + block_offsets(p, index)
             words = offsets[:, None] + inside[None]
             bursts = compress(self.regions["input"] + words.reshape(-1) * BLOCK, BLOCK)
+        padded = c_lo > 0 or c_hi < cols
+        clear = padded and layout.short_rows(x.lanes, c_lo, c_hi)
         return Load(
             tensor="input",
             buffer=buffer,
@@ -119,6 +121,8 @@ class LoadPlan:
             b_hi=b_hi,
             c_lo=c_lo,
             c_hi=c_hi,
+            clear=clear,
+            start=c_lo * shape.strides[2] if clear else 0,
             bursts=bursts,
         )
 

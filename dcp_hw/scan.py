@@ -197,6 +197,12 @@ def estimate(
         compute -= g[BATCH] * k_steps * x_steps * g[ST] * borders
     if rows_one > MAX_COUNT or cols_one > MAX_COUNT:
         return FAR, 0
+    if g[BYTES] and g[INPUT_SLOTS] > 1:  # padding columns are not loaded
+        beyond = (g[X] - 1) * g[STRIDE] + window_s - g[PADDING] - g[IN_X]
+        padded = g[PADDING] + max(0, beyond)
+        in_cols -= padded
+        if x_tiles == 1:
+            cols_one -= padded
     if g[C4]:
         in_cols = in_cols // 4 + 2 * x_tiles
         cols_one = _ceil(cols_one + 3, 4)

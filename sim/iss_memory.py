@@ -82,21 +82,28 @@ class OperandMemory:
         """Bank rows written by a LOAD with data words `n x 16`."""
         if min(command.na, command.nb, command.nc) < 1:
             raise ProgramFault("na, nb and nc must be >= 1")
+        if command.clear and not 0 <= command.c_lo < command.c_hi:
+            raise ProgramFault("a LOAD with `clear` needs c_lo < c_hi")
+        first, end = (command.c_lo, command.c_hi) if command.clear else (0, command.nc)
         b = np.arange(command.nb)[:, None]
-        c = np.arange(command.nc)[None]
+        c = np.arange(first, end)[None]
         inside = (b >= command.b_lo) & (b < command.b_hi) & (c >= command.c_lo) & (c < command.c_hi)
-        steps = np.zeros((command.na, command.nb, command.nc, ROW_BYTES), dtype=np.int8)
+        steps = np.zeros((command.na, command.nb, end - first, ROW_BYTES), dtype=np.int8)
         values = words.view(np.int8).reshape(command.na, -1, ROW_BYTES)
         steps[:, inside] = (values << self.spare_bits) >> self.spare_bits
-        key = (command.na, command.nb, command.nc)
+        key = (command.na, command.nb, first, end, command.clear, command.start)
         if key not in self._patterns:
-            self._patterns[key] = self._pattern(*key)
+            self._patterns[key] = self._pattern(command, range(first, end))
         target, source = self._patterns[key]
         written = self.written[command.buffer]
         written[:] = False
         assert self.shape is not None
         data = self.data[command.buffer]
         if self.shape.byte_mode:
+            if command.clear:
+                rows = np.unique(target // ROW_BYTES)
+                data.reshape(-1, ROW_BYTES)[rows] = 0
+                written.reshape(-1, ROW_BYTES)[rows] = True
             data.reshape(-1)[target] = steps.reshape(-1)[source]
             written.reshape(-1)[target] = True
         else:
@@ -104,7 +111,9 @@ class OperandMemory:
             written.reshape(-1, ROW_BYTES)[target] = True
         return len(target)
 
-    def _pattern(self, na: int, nb: int, nc: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _pattern(
+        self, command: Load, columns: range
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where words go: rows of all banks and steps, or bytes of both in byte mode."""
         if self.shape is None or self.table is None:
             raise ProgramFault("LOAD before CONFIG and LANES")
@@ -113,18 +122,23 @@ class OperandMemory:
         for bank, lane in enumerate(self.operand.lanes):
             a0, b0, c0, base, select = self.table.place(self.name, lane)
             a, b, c = (
-                np.flatnonzero(((np.arange(n) - low) & COORDINATE_MASK) < extent)
-                for n, low, extent in (
-                    (na, a0, shape.extent_a),
-                    (nb, b0, shape.extent_b),
-                    (nc, c0, shape.extent_c),
+                np.array(span)[((np.array(span) - low) & COORDINATE_MASK) < extent]
+                for span, low, extent in (
+                    (range(command.na), a0, shape.extent_a),
+                    (range(command.nb), b0, shape.extent_b),
+                    (columns, c0, shape.extent_c),
                 )
             )
             grid = a[:, None, None], b[None, :, None], c[None, None, :]
             strides = (shape.stride_a, shape.stride_b, shape.stride_c)
-            address = -base + sum(g * s for g, s in zip(grid, strides, strict=True))
-            address = (np.asarray(address) & ADDRESS_MASK).reshape(-1)
-            step = ((grid[0] * nb + grid[1]) * nc + grid[2]).reshape(-1)
+            origin = command.start - columns.start * shape.stride_c if command.clear else 0
+            address = origin - base + sum(g * s for g, s in zip(grid, strides, strict=True))
+            address = np.asarray(address) & ADDRESS_MASK
+            if command.clear and shape.byte_mode:
+                _check_rows(f"{self.name} bank {bank}", address // row_bytes)
+            address = address.reshape(-1)
+            row = (grid[0] * command.nb + grid[1]) * len(columns)
+            step = (row + grid[2] - columns.start).reshape(-1)
             if len(address) and int(address.max()) // row_bytes >= self.operand.rows:
                 raise ProgramFault(
                     f"{self.name} bank {bank} is written at byte {int(address.max())}; it has"
@@ -137,6 +151,17 @@ class OperandMemory:
                 targets.append(bank * self.operand.rows + address // row_bytes)
                 sources.append(step)
         return np.concatenate(targets), np.concatenate(sources)
+
+
+def _check_rows(bank: str, rows: NDArray[np.int64]) -> None:
+    """Nothing; rows of memory of a LOAD that clears them, `a x b x c`.
+
+    Raises: ProgramFault where a row of the box has more than one, or two rows of the box share one.
+    """
+    if rows.size and (rows != rows[..., :1]).any():
+        raise ProgramFault(f"{bank}: a LOAD with `clear` writes a row of its box to two rows")
+    if rows.size and len(np.unique(rows)) < rows[..., 0].size:
+        raise ProgramFault(f"{bank}: a LOAD with `clear` writes two rows of its box to one row")
 
 
 class ParamMemory:

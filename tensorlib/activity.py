@@ -85,7 +85,7 @@ class Activity:
         """Rows that banks keep."""
         if command.tensor == "params" or self.config is None or self.lanes is None:
             return
-        key = ("load", command.tensor, command.na, command.nb, command.nc)
+        key = ("load", command.tensor, command.na, command.nb, *_columns(command))
         if key not in self._cache:
             shape = getattr(self.config, f"{command.tensor}_load")
             operand = getattr(self.design, command.tensor)
@@ -159,13 +159,24 @@ def _rows_kept(command: Load, shape: LoadShape, operand: Operand, lanes: Lanes) 
         return total
 
     kept = np.ones(operand.banks, dtype=np.int64)
-    for field in "abc":
-        count, extent = getattr(command, f"n{field}"), getattr(shape, f"extent_{field}")
-        low = lows(field)
-        above = np.maximum(0, np.minimum(count, low + extent) - low)
-        wrapped = np.maximum(0, np.minimum(np.minimum(count, low), low + extent - _COORDINATES))
-        kept *= above + wrapped
+    for field, span in (("a", (0, command.na)), ("b", (0, command.nb)), ("c", _columns(command))):
+        low, extent = lows(field), getattr(shape, f"extent_{field}")
+        kept *= _overlap(span, low, low + extent) + _overlap(
+            span, low - _COORDINATES, low + extent - _COORDINATES
+        )
     return int(kept.sum())
+
+
+def _columns(command: Load) -> tuple[int, int]:
+    """First step of a row, and the one after its last."""
+    return (command.c_lo, command.c_hi) if command.clear else (0, command.nc)
+
+
+def _overlap(
+    span: tuple[int, int], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Integers of `span` in low .. high - 1."""
+    return np.maximum(0, np.minimum(span[1], high) - np.maximum(span[0], low))
 
 
 def _valid_values(command: Store) -> int:

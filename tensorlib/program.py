@@ -80,7 +80,9 @@ class Config:
     def words(self) -> list[int]:
         """Header and five data words."""
 
-        def strides(name: str, values: tuple[int, ...], last: int) -> list[tuple[str, int, int, int]]:
+        def strides(
+            name: str, values: tuple[int, ...], last: int
+        ) -> list[tuple[str, int, int, int]]:
             if len(values) != LOOPS:
                 raise ProgramError(f"{name} needs {LOOPS} strides, got {len(values)}")
             items = [(f"{name}[{i}]", v, 16 * i, 16) for i, v in enumerate(values)]
@@ -150,7 +152,12 @@ class Lanes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Fill one buffer; `bursts` lists the data words in the order in which they are consumed."""
+    """Fill one buffer; `bursts` lists the data words in the order in which they are consumed.
+
+    Attributes:
+        clear: rows have steps c_lo to c_hi - 1 only; a bank's first byte of a row clears the row.
+        start: byte address of step c_lo, if `clear`.
+    """
 
     tensor: str
     buffer: int
@@ -161,6 +168,8 @@ class Load:
     b_hi: int = 1
     c_lo: int = 0
     c_hi: int = 1
+    clear: bool = False
+    start: int = 0
     bursts: tuple[Burst, ...] = ()
     op: ClassVar[int] = 3
 
@@ -175,18 +184,29 @@ class Load:
                     (n, getattr(self, n), 8 + 10 * i, 10)
                     for i, n in enumerate(("na", "nb", "nc", "b_lo", "b_hi", "c_lo", "c_hi"))
                 ],
+                ("clear", int(self.clear), 78, 1),
+                ("start", self.start, 79, 16),
             )
         ]
 
     @property
     def steps(self) -> int:
         """Cycles of the load after its header: data words and zero words."""
-        return self.na * self.nb * self.nc
+        return self.na * self.nb * self.walk[2]
+
+    @property
+    def walk(self) -> tuple[int, int, int, int, int, int, int]:
+        """na, nb, steps of a row, rows with data words (first, end), steps with them likewise."""
+        if self.clear:
+            steps = self.c_hi - self.c_lo
+            return self.na, self.nb, steps, self.b_lo, self.b_hi, 0, steps
+        return self.na, self.nb, self.nc, self.b_lo, self.b_hi, self.c_lo, self.c_hi
 
     @property
     def data_words(self) -> int:
         """Words taken from the stream."""
-        return self.na * max(0, min(self.nb, self.b_hi) - self.b_lo) * max(0, min(self.nc, self.c_hi) - self.c_lo)
+        rows = max(0, min(self.nb, self.b_hi) - self.b_lo)
+        return self.na * rows * max(0, min(self.nc, self.c_hi) - self.c_lo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,8 +102,7 @@ def _columns(design: Design, command: Command, config: Config | None) -> tuple[i
         return (
             TENSORS.index(command.tensor),
             command.buffer,
-            *(command.na, command.nb, command.nc),
-            *(command.b_lo, command.b_hi, command.c_lo, command.c_hi),
+            *command.walk,
         )
     if isinstance(command, Exec):
         if config is None:

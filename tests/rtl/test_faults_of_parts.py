@@ -12,20 +12,28 @@ import numpy as np
 import pytest
 
 from dcp_hw import rtl
+from dcp_hw.lowering import Program, lower
+from dcp_hw.mapping import Mapping
+from dcp_hw.packing import memory_image
+from dcp_hw.workload import Layer
 from sim import runner
 from sim.errors import HardwareError
 from sim.interpreter import build_stream, interpret
+from sim.layer_data import make_data
 from sim.mutations import Edit, mutate
 from sim.runner import Stalls
 from sim.sample_parts import Sample
 from sim.samples import samples
 from sim.verilate import key_of
+from tensorlib.families import family
+from tensorlib.program import Load
 from tensorlib.timing import predict
 
 pytestmark = [pytest.mark.needs("java", "verilator", "cocotb"), pytest.mark.slow]
 
 STALLS = Stalls(source=0.1, sink=0.7, longest=9)
 NARROW = "tiled, narrow buses"
+SHORT_ROWS = "padded depthwise layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +162,67 @@ FAULTS = {
         Edit("Activity.*", r"hopInput <= hopInput \+", "hopInput <= 32'h0 +"),
         "counters",
     ),
+    "rows of padding not cleared": Fault(
+        SHORT_ROWS, Edit("OperandRam.*", r"bytemode && wclear", "1'b0"), "words"
+    ),
+    "rows cleared at every word": Fault(
+        SHORT_ROWS, Edit("InputBanks.*", r"step_clear & \([^;]+;", "step_clear;", None), "words"
+    ),
+    "rows cleared at the first word only": Fault(
+        SHORT_ROWS,
+        Edit(
+            "InputBanks.*",
+            r"step_clear & \(step_first \| [^;]+;",
+            "step_clear & step_first;",
+            None,
+        ),
+        "words",
+    ),
 }  # fmt: skip
 
 
 def all_samples() -> dict[str, Sample]:
-    return samples() | {NARROW: samples(in_bits=32, out_bits=64)["tiled"]}
+    return samples() | {
+        NARROW: samples(in_bits=32, out_bits=64)["tiled"],
+        SHORT_ROWS: padded_depthwise(),
+    }
+
+
+def padded_depthwise() -> Sample:
+    """Tiles with padding on the left, on none, on the right, in buffers that held others."""
+    layer = Layer(
+        name="padded", operator="dwconv", K=48, C=48, Y=6, X=30, R=3, S=3, padding=1, groups=48
+    )
+    design = family("unicast_tree", 32, 4, depth=80, words=256, param_rows=16)
+    mapping = Mapping(
+        axis1=(("k", 16), ("x", 2)),
+        axis2=(("s", 3),),
+        kt=1,
+        ct=1,
+        yt=6,
+        xt=5,
+        ks=1,
+        ys=6,
+        xs=5,
+        order="csrxyk",
+        trim=True,
+    )
+    program = lower(layer, design, mapping)
+    assert isinstance(program, Program)
+    data = make_data(layer, seed=5)
+    loads = [c for c in program.commands if isinstance(c, Load) and c.tensor == "input"]
+    assert {(c.c_lo, c.c_hi, c.clear) for c in loads} == {
+        (1, 12, True),
+        (0, 12, False),
+        (0, 11, True),
+    }
+    return Sample(
+        design=design,
+        commands=program.commands,
+        memory=memory_image(program, data),
+        expected=memory_image(program, data),
+        acc=data.acc,
+    )
 
 
 SAMPLES = all_samples()

@@ -113,6 +113,7 @@ def random_load(rng: random.Random, tensor: str, buffer: int) -> Load:
         return Load(tensor=tensor, buffer=buffer, na=rng.randint(1, 3), nb=7, b_hi=7)
     nb, nc = rng.randint(1, 4), rng.randint(1, 8)
     b_lo, c_lo = rng.randint(0, nb), rng.randint(0, nc)
+    c_hi = rng.randint(c_lo, nc + 1)
     return Load(
         tensor=tensor,
         buffer=buffer,
@@ -122,7 +123,8 @@ def random_load(rng: random.Random, tensor: str, buffer: int) -> Load:
         b_lo=b_lo,
         b_hi=rng.randint(b_lo, nb + 1),
         c_lo=c_lo,
-        c_hi=rng.randint(c_lo, nc + 1),
+        c_hi=c_hi,
+        clear=c_lo < c_hi <= nc and rng.random() < 0.3,
     )
 
 

@@ -193,9 +193,10 @@ class SlowMachine:
                 self.lanes = command
             case Load():
                 self.loading.add((command.tensor, command.buffer))
-                for a, b, c in itertools.product(
-                    range(command.na), range(command.nb), range(command.nc)
-                ):
+                columns = range(command.nc)
+                if command.clear:
+                    columns = range(command.c_lo, command.c_hi)
+                for a, b, c in itertools.product(range(command.na), range(command.nb), columns):
                     yield (command.b_lo <= b < command.b_hi and command.c_lo <= c < command.c_hi)
                     if command.tensor != "params":
                         banks = banks_that_keep(

@@ -11,9 +11,10 @@ import pytest
 
 from sim import reference
 from sim.interpreter import ProgramFault, build_stream, interpret, scatter
+from sim.iss_memory import LaneTable, OperandMemory
 from sim.sample_parts import Sample
 from sim.samples import samples
-from tensorlib.program import Command, Config, End, Exec, Lane, Lanes, Load, Store
+from tensorlib.program import Command, Config, End, Exec, Lane, Lanes, Load, LoadShape, Store
 
 SAMPLES = samples()
 
@@ -185,6 +186,26 @@ def test_stale_bytes_of_an_earlier_load_are_found() -> None:
     commands = changed(sample.commands, Load, shorter, which=5)  # second filling of input 0
     with pytest.raises(ProgramFault, match="input buffer 0"):
         run(sample, commands)
+
+
+@pytest.mark.parametrize(
+    ("shape", "load", "message"),
+    [
+        ({"stride_b": 8}, {}, "writes two rows of its box to one row"),
+        ({"stride_b": 16}, {"start": 14}, "writes a row of its box to two rows"),
+        ({"stride_b": 16}, {"c_hi": 1}, "needs c_lo < c_hi"),
+    ],
+)
+def test_rows_that_cannot_be_cleared_are_found(shape: dict, load: dict, message: str) -> None:
+    design = SAMPLES["broadcast"].design
+    memory = OperandMemory(design, "input", design.input)
+    lane = Lane(digits=(0, 0, 0, 0))
+    memory.place(LaneTable(design, Lanes(axis1=(lane,) * design.rows, axis2=(lane,) * design.cols)))
+    memory.configure(LoadShape(stride_c=1, extent_b=2, extent_c=4, byte_mode=True, **shape))
+    fields = {"c_lo": 1, "c_hi": 4, "start": 1} | load
+    command = Load(tensor="input", buffer=0, nb=2, nc=4, b_hi=2, clear=True, **fields)
+    with pytest.raises(ProgramFault, match=message):
+        memory.load(command, np.zeros((command.data_words, 16), dtype=np.uint8))
 
 
 def test_scatter_refuses_wrong_counts() -> None:

@@ -191,6 +191,8 @@ class LoadStep extends Bundle {
   val address = UInt(Words.addressBits.W)
   val buffer = UInt(1.W)
   val word = UInt(Words.bits.W)
+  val clear = Bool() // a bank's first byte of a row also clears the row
+  val first = Bool() // first step of a row
 }
 
 /** A read of all banks of an operand: byte address, and whether the row differs from the one held. */

@@ -46,12 +46,14 @@ class Decoder(design: Design) extends Module {
   private val tensor = Reg(UInt(2.W))
   private val buffer = Reg(UInt(1.W))
   private def coordinate = UInt(Words.coordinateBits.W)
-  private val na, nb, nc, bLo, bHi, cLo, cHi, a, b, c = Reg(coordinate)
+  private val na, nb, bLo, bHi, cLo, cHi, a, b, c = Reg(coordinate)
+  private val clear = Reg(Bool()) // rows have steps cLo to cHi - 1 only
+  private val cFirst, cEnd = Reg(coordinate)
   private val addressA, addressB, address = Reg(UInt(Words.addressBits.W))
   private val shape = Mux(tensor === 0.U, inputShape, weightShape)
   private val isPadding = b < bLo || b >= bHi || c < cLo || c >= cHi
   private val loadStep = state === State.load && (isPadding || io.word.valid)
-  private val lastC = c === nc - 1.U
+  private val lastC = c === cEnd - 1.U
   private val lastB = b === nb - 1.U
   private val lastA = a === na - 1.U
   private val loadLast = loadStep && lastC && lastB && lastA
@@ -101,6 +103,8 @@ class Decoder(design: Design) extends Module {
   io.load.bits.address := address
   io.load.bits.buffer := buffer
   io.load.bits.word := Mux(isPadding, 0.U, bits)
+  io.load.bits.clear := clear
+  io.load.bits.first := c === cFirst
   io.loadTensor := tensor
 
   io.laneWord.valid := state === State.lanes && io.word.valid
@@ -137,17 +141,21 @@ class Decoder(design: Design) extends Module {
           buffer := headerBuffer
           na := bits(17, 8)
           nb := bits(27, 18)
-          nc := bits(37, 28)
           bLo := bits(47, 38)
           bHi := bits(57, 48)
           cLo := bits(67, 58)
           cHi := bits(77, 68)
+          clear := bits(78)
+          val start = Mux(bits(78), bits(94, 79), 0.U)
+          val low = Mux(bits(78), bits(67, 58), 0.U)
+          cFirst := low
+          cEnd := Mux(bits(78), bits(77, 68), bits(37, 28))
           a := 0.U
           b := 0.U
-          c := 0.U
-          addressA := 0.U
-          addressB := 0.U
-          address := 0.U
+          c := low
+          addressA := start
+          addressB := start
+          address := start
         }
       }
     }
@@ -187,13 +195,13 @@ class Decoder(design: Design) extends Module {
           address := address + shape.strideC
         }.elsewhen(!lastB) {
           val next = addressB + shape.strideB
-          c := 0.U
+          c := cFirst
           b := b + 1.U
           addressB := next
           address := next
         }.otherwise {
           val next = addressA + shape.strideA
-          c := 0.U
+          c := cFirst
           b := 0.U
           a := a + 1.U
           addressA := next

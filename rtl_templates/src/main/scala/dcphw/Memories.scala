@@ -18,12 +18,14 @@ class OperandRam(rows: Int)
     val wbyte = Input(UInt(4.W))
     val wselect = Input(UInt(4.W))
     val bytemode = Input(Bool())
+    val wclear = Input(Bool())
     val wdata = Input(UInt(Words.bits.W))
   })
   setInline(
     "OperandRam.v",
     """// A bank of 16-byte rows. Macro with registered read; a write stores the whole word, or (bytemode)
-      |// byte `wselect` of the word at byte `wbyte` of the row. Reads see the row before a write of the same cycle.
+      |// byte `wselect` of the word at byte `wbyte` of the row, with `wclear` all other bytes 0.
+      |// Reads see the row before a write of the same cycle.
       |module OperandRam #(parameter ROWS = 64, parameter ADDR = 6) (
       |  input              clock,
       |  input              ren,
@@ -34,13 +36,15 @@ class OperandRam(rows: Int)
       |  input  [3:0]       wbyte,
       |  input  [3:0]       wselect,
       |  input              bytemode,
+      |  input              wclear,
       |  input  [127:0]     wdata
       |);
       |  reg [127:0] mem [0:ROWS-1];
       |  always @(posedge clock) begin
       |    if (ren) rdata <= mem[rrow];
       |    if (wen) begin
-      |      if (bytemode) mem[wrow][{wbyte, 3'b000} +: 8] = wdata[{wselect, 3'b000} +: 8];
+      |      if (bytemode && wclear) mem[wrow] = {120'b0, wdata[{wselect, 3'b000} +: 8]} << {wbyte, 3'b000};
+      |      else if (bytemode) mem[wrow][{wbyte, 3'b000} +: 8] = wdata[{wselect, 3'b000} +: 8];
       |      else mem[wrow] = wdata;
       |    end
       |  end

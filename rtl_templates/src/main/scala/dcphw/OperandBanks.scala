@@ -42,7 +42,11 @@ class OperandBanks(design: Design, operand: Operand) extends Module {
       within(step.c, place.c, io.shape.extentC)
     val write = RegNext(stepValid && hit, false.B)
     val address = Reg(UInt(Words.addressBits.W))
-    when(stepValid && hit) { address := step.address - place.base }
+    val fresh = Reg(Bool())
+    when(stepValid && hit) {
+      address := step.address - place.base
+      fresh := step.clear && (step.first || step.c === place.c)
+    }
 
     val ram = Module(new OperandRam(2 * operand.rows)).suggestName(s"ram_$n")
     val read = io.read(skews.head)
@@ -54,6 +58,7 @@ class OperandBanks(design: Design, operand: Operand) extends Module {
     ram.io.wbyte := address(3, 0)
     ram.io.wselect := place.select
     ram.io.bytemode := io.shape.byteMode
+    ram.io.wclear := fresh
     ram.io.wdata := word
 
     val window = OperandBanks.window(ram.io.rdata, io.offset(skews.head), operand.slots)
