@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,14 @@ def add_parsers(subparsers: Any) -> None:
         "maestro",
         help="what MAESTRO prints for a mapping file",
         description="Evaluates a MAESTRO mapping file with MAESTRO's own numbers, quirks "
-        "included. Takes MAESTRO's options; those without effect there have none here.",
+        "included, or by the honest model. Takes MAESTRO's options; those without effect there "
+        "have none here.",
+    )
+    p.add_argument(
+        "--mode",
+        choices=("compat", "honest"),
+        default="compat",
+        help="MAESTRO's numbers, or exact counts (then the buffer sizes are limits)",
     )
     p.add_argument("file", nargs="?", metavar="FILE.m", help="mapping file")
     p.add_argument("--Mapping_file", dest="mapping_file", metavar="FILE", help="the same")
@@ -72,7 +80,7 @@ def add_hardware(p: argparse.ArgumentParser) -> None:
     for option, name, text in _HARDWARE:
         p.add_argument(f"--{option}", dest=name, type=_integer, metavar="N", help=text)
     p.add_argument("--noc_hops", type=_integer, default=1, metavar="N", help="default 1")
-    p.add_argument("--noc_hop_latency", type=_natural, default=0, metavar="N", help="default 0")
+    p.add_argument("--noc_hop_latency", type=_natural, metavar="N", help="default 0")
 
 
 def _integer(text: str) -> int:
@@ -105,6 +113,10 @@ def main_maestro(options: argparse.Namespace) -> int:
     if not path:
         raise InputError("no mapping file given; accepted: dcp-hw maestro FILE.m")
     file, hardware = load_mapping(path), hardware_of(options)
+    if options.mode == "honest":
+        from dcp_hw.maestro.honest_cli import print_file
+
+        return print_file(options, file, hardware, _print_cells)
     results = compat_csv.evaluate_file(file, hardware)
     rows = compat_csv.rows(file, results)
     failed = [
@@ -127,18 +139,23 @@ def main_maestro(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def hardware_of(options: argparse.Namespace) -> Any:
-    """The hardware that the options of `add_hardware` state."""
+def hardware_of(options: argparse.Namespace, base: Any = None) -> Any:
+    """The hardware that the options of `add_hardware` state.
+
+    Args:
+        base: what options left out stand for; MAESTRO's defaults if this is.
+    """
     from dcp_hw.maestro.compat import MaestroHardware
     from dcp_hw.maestro.hardware_file import load_maestro_hardware
 
     if options.hw:  # overrides everything else, as in MAESTRO
         return load_maestro_hardware(options.hw, simd=options.simd or 1)
     given = {name: getattr(options, name) for _, name, _ in _HARDWARE}
-    latency = options.noc_hops * options.noc_hop_latency
-    return MaestroHardware(
-        noc_latency=latency, **{name: value for name, value in given.items() if value is not None}
-    )
+    given = {name: value for name, value in given.items() if value is not None}
+    base = base or MaestroHardware()
+    if options.noc_hop_latency is not None:
+        given["noc_latency"] = options.noc_hops * options.noc_hop_latency
+    return replace(base, **given)
 
 
 def _append(path: Path, rows: list[list[Any]]) -> None:
@@ -172,8 +189,13 @@ def _print_table(rows: list[list[Any]]) -> None:
 
     names = ("layer", "cycles", "energy nJ", "MACs", "MACs/cycle", "PEs used", "L1", "L2")
     places = (1, 3, 4, 21, 5, -2, 15, 14)
-    cells = [list(names)] + [[compat_csv.text(row[i]) for i in places] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    _print_cells(names, [[compat_csv.text(row[i]) for i in places] for row in rows])
+
+
+def _print_cells(titles: tuple[str, ...], rows: list[list[str]]) -> None:
+    """A table, its first column to the left and the others to the right."""
+    cells = [list(titles), *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(titles))]
     for row in cells:
         left = row[0].ljust(widths[0])
         rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))

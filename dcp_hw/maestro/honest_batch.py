@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcp_hw.errors import InputError
+from dcp_hw.maestro.compat import MaestroHardware
 from dcp_hw.maestro.compat_batch import true_macs
 from dcp_hw.maestro.compat_build import NAMES
 from dcp_hw.maestro.compat_table import HARDWARE, Table, integer_column, table
@@ -30,7 +31,7 @@ from dcp_hw.maestro.honest_count import (
 from dcp_hw.maestro.honest_energy import energy
 from dcp_hw.maestro.honest_fast import FEASIBLE, HonestBatch, reason_text
 from dcp_hw.maestro.honest_fast import evaluate_batch as evaluate_rows
-from dcp_hw.maestro.honest_maestro import Ints, Rows, inexpressible_text, table_rows
+from dcp_hw.maestro.honest_maestro import Ints, Rows, inexpressible_text, table_of, table_rows
 from dcp_hw.maestro.honest_plan import (
     DRAM_BW,
     L1_SIZE,
@@ -41,6 +42,8 @@ from dcp_hw.maestro.honest_plan import (
     NOC_BW,
     PES,
 )
+from dcp_hw.maestro.layer import INT_MAX, MaestroLayer
+from dcp_hw.maestro.mapping import Mapping
 from dcp_hw.technology import DEFAULT_TECHNOLOGY
 
 CLOCK_MHZ = 500.0
@@ -201,3 +204,15 @@ def _say(rows: Rows, reasons: NDArray[Any]) -> None:
         if key not in texts:
             texts[key] = inexpressible_text(*key)
         reasons[i] = texts[key]
+
+
+def evaluate_cases(
+    cases: Sequence[tuple[MaestroLayer, Mapping]], machine: MaestroHardware
+) -> dict[str, NDArray[Any]]:
+    """As `evaluate_batch`, for layers and mappings on one machine; its buffer sizes hold."""
+    limits = (
+        np.full(len(cases), 0 if size == INT_MAX else size, dtype=np.int64)
+        for size in (machine.l1_size, machine.l2_size)
+    )
+    l1_size, l2_size = limits
+    return evaluate_table(table_of(cases, machine), l1_size=l1_size, l2_size=l2_size)

@@ -4,7 +4,7 @@ The one place where the two worlds meet:
 
     honest_layer, honest_levels     one layer, one mapping of directives
     dataflow_levels                 one dataflow
-    table_rows                      many of both, compiled
+    table_of, table_rows            many of both, compiled
     code_rows                       codes of layers and dataflows in bulk
 
 MAESTRO states the padded input; the honest model counts outputs. `TY'4,4` is four outputs,
@@ -16,6 +16,7 @@ or overlapping tile, two SpatialMaps, batches, groups) is infeasible, with a rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,14 +24,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dcp_hw.errors import InputError
-from dcp_hw.maestro.compat_build import KINDS, NAMES
+from dcp_hw.maestro.compat import GAMMA_HARDWARE, MaestroHardware
+from dcp_hw.maestro.compat_build import CLUSTER, KINDS, NAMES, SPATIAL, TEMPORAL
 from dcp_hw.maestro.compat_codes import check_codes
-from dcp_hw.maestro.compat_table import HARDWARE, Table, parse_mappings
+from dcp_hw.maestro.compat_table import HARDWARE, Table
 from dcp_hw.maestro.dataflow import Dataflow
 from dcp_hw.maestro.honest_convert import convert
 from dcp_hw.maestro.honest_plan import LAYER_COLUMNS, LEVEL_COLUMNS, LEVELS
 from dcp_hw.maestro.honest_types import MAX_LEVELS, HonestLayer, HonestLevel
-from dcp_hw.maestro.layer import MaestroLayer
+from dcp_hw.maestro.layer import OVERLAP, MaestroLayer
 from dcp_hw.maestro.mapping import Mapping
 from dcp_hw.metrics import Infeasible
 
@@ -127,7 +129,7 @@ def honest_layer(layer: MaestroLayer, *, padding: int = 0) -> HonestLayer | Infe
     axes = {dim: layer.size.get(dim, layer.size.get(f"{dim}'", 1)) for dim in "YX"}
     if layer.type.is_convolution and not 0 <= 2 * padding < min(axes.values()):
         raise InputError(f"layer '{layer.name}': padding {padding}; accepted: less than half Y, X")
-    rows = table_rows(_one_row(layer, Mapping(((),))), np.array([padding]))
+    rows = table_rows(table_of([(layer, Mapping(((),)))]), np.array([padding]))
     number = int(rows.status[0, 0])
     if number and number != Inexpressible.SPATIALS:  # the mapping above is empty
         return Infeasible(inexpressible_text(*rows.status[0].tolist()))
@@ -150,7 +152,7 @@ def honest_layer(layer: MaestroLayer, *, padding: int = 0) -> HonestLayer | Infe
 
 def honest_levels(mapping: Mapping, layer: MaestroLayer) -> tuple[HonestLevel, ...] | Infeasible:
     """The levels of a mapping of this layer, or why the honest model cannot express them."""
-    rows = table_rows(_one_row(layer, mapping))
+    rows = table_rows(table_of([(layer, mapping)]))
     if rows.status[0, 0]:
         return Infeasible(inexpressible_text(*rows.status[0].tolist()))
     return tuple(
@@ -164,24 +166,30 @@ def honest_levels(mapping: Mapping, layer: MaestroLayer) -> tuple[HonestLevel, .
     )
 
 
-def _one_row(layer: MaestroLayer, mapping: Mapping) -> Table:
-    """A table of one mapping; a layer that declares outputs gets the input that they need."""
-    size, stride = layer.size, layer.stride
-    for axis, taps in (("Y", "R"), ("X", "S")):
-        if f"{axis}'" in size:
-            size[axis] = size[f"{axis}'"] + size[taps] - 1
-    steps = [stride.get(axis, stride.get(f"{axis}'", 1)) for axis in "XY"]
-    text = str(mapping)
-    directives, starts = (
-        parse_mappings([text]) if text else (np.zeros((0, 4), np.int64), np.zeros(2, np.int64))
-    )
+def table_of(
+    cases: Sequence[tuple[MaestroLayer, Mapping]], machine: MaestroHardware = GAMMA_HARDWARE
+) -> Table:
+    """A table of layers and mappings; a layer that declares outputs gets the input they need."""
+    sizes, strides, kinds, directives, starts = [], [], [], [], [0]
+    for layer, mapping in cases:
+        size, stride = layer.size, layer.stride
+        for axis, taps in OVERLAP.items():
+            if f"{axis}'" in size:
+                size[axis] = size[f"{axis}'"] + size[taps] - 1
+        sizes.append([size.get(dim, 0) for dim in NAMES[:9]])
+        strides.append([stride.get(axis, stride.get(f"{axis}'", 1)) for axis in "XY"])
+        kinds.append(KINDS.index(layer.type.model) + 4 * layer.batched)
+        for i, level in enumerate(mapping.levels):
+            if i:
+                directives.append([CLUSTER, 0, mapping.clusters[i - 1], 1])
+            for x in level:
+                kind = SPATIAL if x.spatial else TEMPORAL
+                directives.append([kind, NAMES.index(x.dim), x.size, x.offset])
+        starts.append(len(directives))
     return Table(
-        directives,
-        starts,
-        np.array([[size.get(dim, 0) for dim in NAMES[:9]]], dtype=np.int64),
-        np.array([steps], dtype=np.int64),
-        np.array([KINDS.index(layer.type.model) + 4 * layer.batched], dtype=np.int64),
-        np.ones((1, len(HARDWARE)), dtype=np.int64),
+        np.array(directives, dtype=np.int64).reshape(-1, 4),
+        *(np.array(values, dtype=np.int64) for values in (starts, sizes, strides, kinds)),
+        np.array([[getattr(machine, name) for name in HARDWARE]] * len(cases), dtype=np.int64),
     )
 
 
