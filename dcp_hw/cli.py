@@ -22,7 +22,9 @@ PARTS = (
     "dcp_hw.maestro.audit_cli",
     "dcp_hw.maestro.dataset_cli",
     "dcp_hw.maestro.dse_cli",
-    "dcp_hw.dcp_cli",
+    "dcp_hw.train_cli",
+    "dcp_hw.optimise_cli",
+    "dcp_hw.experiment_cli",
 )
 
 
