@@ -8,20 +8,33 @@ where there is none.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tensorlib import timing_words
+from tensorlib.row_kernel import row_changes as row_changes
+from tensorlib.timing_words import (
+    FIFO_WORDS,
+    load_cycles,
+    plain_stores,
+    send,
+    send_each,
+    take,
+    take_run,
+)
+
 Ints = NDArray[np.int64]
 
 CONFIG, LANES, LOAD, EXEC, STORE, END = 1, 2, 3, 4, 5, 15
 QUEUE = 4
-FIFO_WORDS = 64
 START_AFTER = 1  # cycles from a command's second word to its start
 FULL_AFTER = 2  # cycles from a LOAD's last step to a start that needs it
-SEND_AFTER = 6  # cycles from the last step of a batch to its first beat
 UNKNOWN = -1
 
 COLUMNS = 10
@@ -57,7 +70,8 @@ class State(NamedTuple):
     store_start: Ints
     store_idle: Ints
     beat: Ints  # ring: last beats of the words sent
-    heads: Ints  # EXECs decoded, placed; STOREs decoded, placed; words given room; last beat
+    heads: Ints  # EXECs decoded, placed; STOREs decoded, placed; words given room; last beat;
+    # words up to it that were sent without a gap
     begin: Ints  # per command: header consumed (LOAD) or start
     end: Ints  # last step
 
@@ -91,13 +105,21 @@ def new_state(loads: int, execs: int, stores: int, commands: int) -> State:
         store_start=times(stores),
         store_idle=times(stores),
         beat=times(2 * FIFO_WORDS),
-        heads=np.array([0, 0, 0, 0, 0, UNKNOWN], dtype=np.int64),
+        heads=np.array([0, 0, 0, 0, 0, UNKNOWN, 0], dtype=np.int64),
         begin=times(commands),
         end=times(commands),
     )
 
 
-@njit(cache=True)
+def source_tag(*files: str) -> int:
+    """A number that changes with these files, for closures that numba caches.
+
+    numba looks at the file of a cached function only; what its closure holds is part of the key.
+    """
+    return zlib.crc32(b"".join(Path(file).read_bytes() for file in files))
+
+
+@njit
 def _place_exec(s: State, table: Ints, fill: int, finish: int) -> bool:
     """Whether the next EXEC could be placed."""
     n = s.heads[1]
@@ -144,8 +166,8 @@ def _place_exec(s: State, table: Ints, fill: int, finish: int) -> bool:
     return True
 
 
-@njit(cache=True)
-def _place_store(s: State, table: Ints, beats: int) -> bool:
+@njit
+def _place_store(s: State, table: Ints, beats: int, plain: bool) -> bool:
     """Whether the next STORE could be placed."""
     n = s.heads[3]
     if n == s.heads[2]:
@@ -163,21 +185,10 @@ def _place_store(s: State, table: Ints, beats: int) -> bool:
         if s.frees[2, params] >= s.fulls[2, params]:
             return False
         start = max(start, s.full[2, params, s.frees[2, params]])
-    step = start
-    given = s.heads[4]
-    beat = s.heads[5]
-    words = row[8]
-    ring = len(s.beat)
-    for _ in range(row[6]):
-        step += 1
-        need = given + words - FIFO_WORDS  # words that must have left
-        if words > 0 and need > 0:
-            step = max(step, s.beat[(need - 1) % ring] + 1)
-        step += row[7] - 1
-        for word in range(words):
-            beat = max(step + SEND_AFTER, beat + 1) + beats - 1
-            s.beat[(given + word) % ring] = beat
-        given += words
+    if plain:
+        step = send(s.heads, start, beats, row[6], row[7], row[8])
+    else:
+        step = send_each(s.heads, s.beat, start, beats, row[6], row[7], row[8])
     idle = step + 1
     if row[2] != 0:
         s.emptied[out, generation] = idle
@@ -185,8 +196,6 @@ def _place_store(s: State, table: Ints, beats: int) -> bool:
     if row[5] != 0:
         s.freed[2, params, s.frees[2, params]] = idle
         s.frees[2, params] += 1
-    s.heads[4] = given
-    s.heads[5] = beat
     s.store_start[n] = start
     s.store_idle[n] = idle
     s.begin[s.store_at[n]] = start
@@ -195,32 +204,17 @@ def _place_store(s: State, table: Ints, beats: int) -> bool:
     return True
 
 
-@njit(cache=True)
-def _advance(s: State, table: Ints, fill: int, finish: int, beats_out: int) -> None:
+@njit
+def _advance(s: State, table: Ints, fill: int, finish: int, beats_out: int, plain: bool) -> None:
     """Nothing; places all EXECs and STOREs that can be placed."""
     moved = True
     while moved:
         moved = _place_exec(s, table, fill, finish)
-        moved = _place_store(s, table, beats_out) or moved
+        moved = _place_store(s, table, beats_out, plain) or moved
 
 
-@njit(cache=True)
-def _take(front: Ints, beats: int, earliest: int) -> int:
-    """Cycle in which the next word is consumed, not before `earliest`.
-
-    `front`: arrival of the word before, consumption of the two before, last decoder step.
-    """
-    arrival = max(front[0] + beats, front[2] + 1)
-    cycle = max(arrival + 1, front[3] + 1, earliest)
-    front[0] = arrival
-    front[2] = front[1]
-    front[1] = cycle
-    front[3] = cycle
-    return cycle
-
-
-@njit(cache=True)
-def decode(
+@njit
+def run_commands(
     table: Ints,
     s: State,
     config_begin: Ints,
@@ -236,21 +230,21 @@ def decode(
     Returns: the number of commands, or the command at which the program is stuck.
     """
     beats, beats_out, lane_words, fill, finish = setup
+    plain = plain_stores(table)
     front = np.array([-1, -1, -1, -1], dtype=np.int64)
     configs = 0
     for k in range(len(table)):
         row = table[k]
         op = row[0]
-        _advance(s, table, fill, finish, beats_out)
+        _advance(s, table, fill, finish, beats_out, plain)
         if op in (CONFIG, LANES):
             if s.heads[1] < s.heads[0]:
                 return k
             quiet = s.exec_idle[s.heads[1] - 1] if s.heads[1] > 0 else 0
             arrival = max(front[0] + beats, front[2] + 1)
             config_begin[configs] = max(arrival + 1, front[3] + 1)
-            s.begin[k] = _take(front, beats, quiet)
-            for _ in range((6 if op == CONFIG else lane_words) - 1):
-                _take(front, beats, 0)
+            s.begin[k] = take(front, beats, quiet)
+            take_run(front, beats, (6 if op == CONFIG else lane_words) - 1)
             config_end[configs] = front[3]
             configs += 1
         elif op == LOAD:
@@ -261,18 +255,8 @@ def decode(
                 if s.frees[tensor, buffer] < generation:
                     return k
                 free = s.freed[tensor, buffer, generation - 1]
-            s.begin[k] = _take(front, beats, free)
-            c_lo = min(row[8], row[5])
-            c_hi = max(c_lo, min(row[9], row[5]))
-            for _ in range(row[3]):
-                for b in range(row[4]):
-                    if b < row[6] or b >= row[7]:
-                        front[3] += row[5]
-                        continue
-                    front[3] += c_lo
-                    for _ in range(c_hi - c_lo):
-                        _take(front, beats, 0)
-                    front[3] += row[5] - c_hi
+            s.begin[k] = take(front, beats, free)
+            load_cycles(front, beats, row)
             s.full[tensor, buffer, generation] = front[3] + FULL_AFTER
             s.fulls[tensor, buffer] += 1
         elif op in (EXEC, STORE):
@@ -284,8 +268,8 @@ def decode(
                     return k
                 starts = s.exec_start if op == EXEC else s.store_start
                 room = starts[n - QUEUE] + 1
-            _take(front, beats, room)
-            heard = _take(front, beats, 0)
+            take(front, beats, room)
+            heard = take(front, beats, 0)
             if op == EXEC:
                 s.exec_at[n] = k
                 s.exec_heard[n] = heard
@@ -294,15 +278,35 @@ def decode(
                 s.store_heard[n] = heard
             s.heads[which] = n + 1
         else:
-            s.begin[k] = _take(front, beats, 0)
+            s.begin[k] = take(front, beats, 0)
         if op != EXEC and op != STORE:
             s.end[k] = front[3]
-    _advance(s, table, fill, finish, beats_out)
+    _advance(s, table, fill, finish, beats_out, plain)
     if s.heads[1] < s.heads[0]:
         return s.exec_at[s.heads[1]]
     if s.heads[3] < s.heads[2]:
         return s.store_at[s.heads[3]]
     return len(table)
+
+
+def _compile() -> Callable[[Ints, State, Ints, Ints, tuple[int, int, int, int, int]], int]:
+    """`run_commands` from the cache, whose key depends on the sources of all that it calls."""
+    tag = source_tag(__file__, timing_words.__file__)
+
+    @njit(cache=True)
+    def decode(
+        table: Ints,
+        s: State,
+        config_begin: Ints,
+        config_end: Ints,
+        setup: tuple[int, int, int, int, int],
+    ) -> int:
+        return run_commands(table, s, config_begin, config_end, setup) + 0 * tag
+
+    return decode
+
+
+decode = _compile()
 
 
 @njit(cache=True)
@@ -346,33 +350,3 @@ def idle_causes(s: State, begin: Ints, end: Ints, ended: int, latency: int) -> t
         if n < len(s.exec_at):
             first = s.exec_idle[n]
     return config, load, store
-
-
-@njit(cache=True)
-def row_changes(bounds: Ints, strides: Ints, base: int) -> int:
-    """Steps of a loop nest (loop 0 fastest) whose 16-byte row differs from the step before."""
-    loops = len(bounds)
-    index = np.zeros(loops, dtype=np.int64)
-    inner = bounds[0]
-    rest = 1
-    for loop in range(1, loops):
-        rest *= bounds[loop]
-    before = -1
-    changes = 0
-    outer = base
-    for _ in range(rest):
-        address = outer
-        for _ in range(inner):
-            row = (address & 0xFFFF) >> 4
-            if row != before:
-                changes += 1
-                before = row
-            address += strides[0]
-        for loop in range(1, loops):
-            index[loop] += 1
-            outer += strides[loop]
-            if index[loop] < bounds[loop]:
-                break
-            outer -= strides[loop] * bounds[loop]
-            index[loop] = 0
-    return changes

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import random
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from sim.interpreter import build_stream, interpret
 from sim.samples import samples
 from tensorlib.activity import COUNTERS
 from tensorlib.program import End, Exec, Store
+from tensorlib.row_kernel import row_changes
 from tensorlib.timing import CYCLE_CAUSES, TimingError, predict
+from tensorlib.timing_words import load_cycles, send, send_each
 
 
 def _sibling(name: str) -> ModuleType:
@@ -111,3 +115,72 @@ def test_programs_without_an_end_are_refused() -> None:
 def test_causes_come_first() -> None:
     assert COUNTERS[: len(CYCLE_CAUSES)] == CYCLE_CAUSES
     assert len(COUNTERS) == 23
+
+
+def _walk_words(beats: int, na: int, nb: int, nc: int, box: tuple[int, int, int, int]) -> list[int]:
+    """Arrivals and consumptions of docs/hardware.md, section 8, of two equal LOADs in turn."""
+    arrived, consumed, step = [beats - 1], [], -1
+    b_lo, b_hi, c_lo, c_hi = box
+    for _ in range(2):
+        for _, b, c in itertools.product(range(na), range(nb), range(nc)):
+            step += 1
+            if b_lo <= b < b_hi and c_lo <= c < c_hi:
+                step = max(step, arrived[-1] + 1)
+                consumed.append(step)
+                place = consumed[-2] + 1 if len(consumed) > 1 else 0
+                arrived.append(max(arrived[-1] + beats, place))
+    return [step, *consumed[-2:]]
+
+
+def test_loads_take_as_long_as_word_by_word() -> None:
+    rng = random.Random(5)
+    for _ in range(300):
+        beats, na = rng.choice((1, 2, 4)), rng.choice((1, 2, 9))
+        nb, nc = rng.choice((1, 3, 7, 12)), rng.choice((1, 2, 5, 9, 20))
+        b_lo, c_lo = rng.choice((0, 0, 1)), rng.choice((0, 0, 1, 2))
+        b_hi, c_hi = nb - rng.choice((0, 0, 1, 2)), nc - rng.choice((0, 0, 1, 2, 3))
+        box = (b_lo, b_hi, c_lo, c_hi)
+        front = np.array([-1, -1, -1, -1])
+        for _ in range(2):
+            load_cycles(front, beats, np.array([3, 0, 0, na, nb, nc, *box]))
+        expected = _walk_words(beats, na, nb, nc, box)
+        found = [front[3], front[2], front[1]]
+        assert (beats, na, nb, nc, box, found[: len(expected)]) == (
+            beats,
+            na,
+            nb,
+            nc,
+            box,
+            expected,
+        )
+
+
+def test_stores_take_as_long_as_word_by_word() -> None:
+    rng = random.Random(6)
+    for _ in range(300):
+        beats = rng.choice((1, 2, 4))
+        fast, slow = np.array([0] * 5 + [-1, 0]), np.array([0] * 5 + [-1, 0])
+        ring, start = np.zeros(128, dtype=np.int64), 0
+        for _ in range(rng.randint(1, 6)):
+            steps = rng.choice((1, 1, 2, 4, 8, 16, 100))
+            words = rng.randint(0, min(16, max(4, steps)))
+            batches, start = rng.choice((1, 2, 5, 40, 300)), start + rng.choice((0, 0, 3, 100))
+            last = send_each(slow, ring, start, beats, batches, steps, words)
+            assert send(fast, start, beats, batches, steps, words) == last
+            assert fast[4:6].tolist() == slow[4:6].tolist()
+            start = last + 1
+
+
+def test_row_changes_equal_a_walk_over_all_steps() -> None:
+    rng = random.Random(7)
+    for _ in range(300):
+        bounds = [rng.choice((1, 1, 2, 3, 5, 17, 20)) for _ in range(rng.randint(1, 4))]
+        strides = [rng.choice((0, 1, 3, 4, 15, 16, 48, -1, -16, 700)) for _ in bounds]
+        base = rng.randrange(16)
+        addresses = [
+            base + sum(i * s for i, s in zip(reversed(index), strides, strict=True))
+            for index in itertools.product(*(range(n) for n in reversed(bounds)))
+        ]
+        rows = [address % 65536 // 16 for address in addresses]
+        expected = 1 + sum(a != b for a, b in itertools.pairwise(rows))
+        assert row_changes(np.array(bounds), np.array(strides), base) == expected
