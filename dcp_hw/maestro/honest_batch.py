@@ -112,7 +112,8 @@ def evaluate_table(
     limits = {"l1_size": l1_size, "l2_size": l2_size}
     for name, place in _MACHINE.items():
         values = machine.get(name, limits.get(name))
-        machines[:, place] = 0 if values is None else values
+        if values is not None:  # MAESTRO's largest number stands for unlimited
+            machines[:, place] = np.where(values == INT_MAX, 0, values)
     found = _blank(count)
     found["macs_true"][:] = true_macs(given)
     reasons = np.full(count, "", dtype=object)
@@ -210,9 +211,8 @@ def evaluate_cases(
     cases: Sequence[tuple[MaestroLayer, Mapping]], machine: MaestroHardware
 ) -> dict[str, NDArray[Any]]:
     """As `evaluate_batch`, for layers and mappings on one machine; its buffer sizes hold."""
-    limits = (
-        np.full(len(cases), 0 if size == INT_MAX else size, dtype=np.int64)
-        for size in (machine.l1_size, machine.l2_size)
-    )
-    l1_size, l2_size = limits
-    return evaluate_table(table_of(cases, machine), l1_size=l1_size, l2_size=l2_size)
+    limits = {
+        name: np.full(len(cases), getattr(machine, name), dtype=np.int64)
+        for name in ("l1_size", "l2_size")
+    }
+    return evaluate_table(table_of(cases, machine), **limits)
