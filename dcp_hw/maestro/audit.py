@@ -77,6 +77,7 @@ class Verdict:
             "unit": self.unit,
             "factor": factor if math.isfinite(factor) else None,
             "reason": self.reason,
+            "text": str(self),
         }
 
     def __str__(self) -> str:
@@ -219,7 +220,8 @@ def _energy(claim: Claim) -> Iterator[Verdict]:
     cycles, energy, least = claim.cycles, claim.energy_nj, claim.floor()
     if energy:
         table = load_technology(claim.technology)
-        limit = Number.exact(energy_floor_nj(least, table, claim.energy_parts))
+        work = (least.macs, least.entering, least.leaving)
+        limit = Number.exact(energy_floor_nj(*work, table, claim.energy_parts))
         parts = " + ".join(part for part in Part if part in claim.energy_parts)
         reason = f"{parts}, compulsory, table {claim.technology}"
         yield verdict("energy", energy, Sense.LEAST, limit, "nJ", reason)
@@ -243,7 +245,9 @@ def _edp_floor(claim: Claim, edp: Number) -> Verdict:
     table, limit = load_technology(claim.technology), 0.0
     for layer, times in claim.layers:
         least = floor(((layer, 1),), units=claim.units)
-        limit += times * least.compute_cycles * energy_floor_nj(least, table, claim.energy_parts)
+        work = (least.macs, least.entering, least.leaving)
+        energy = energy_floor_nj(*work, table, claim.energy_parts)
+        limit += times * least.compute_cycles * energy
     reason = "sum of the layers' least cycles x least energy"
     return verdict("edp", edp, Sense.LEAST, Number.exact(limit), "cycles x nJ", reason)
 

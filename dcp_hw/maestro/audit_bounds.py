@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dcp_hw.technology import Technology
 from dcp_hw.workload import Layer
 
 _WORD_ELEMENTS = 8
+
+Count = int | NDArray[np.int64]
 
 
 class Part(StrEnum):
@@ -78,21 +84,25 @@ def floor(
     )
 
 
-def energy_floor_nj(least: Floor, technology: Technology, parts: frozenset[Part]) -> float:
-    """Energy in nJ of the floor's MACs and of its traffic, by the parts asked for.
+def energy_floor_nj(
+    macs: Count, entering: Count, leaving: Count, technology: Technology, parts: frozenset[Part]
+) -> Any:
+    """Energy in nJ of MACs and of compulsory traffic in elements, by the parts asked for.
 
     SRAM: what enters is written and read once, what leaves is written once, at the price of the
     cheapest memory of the table. DRAM: everything crosses the bus once.
+
+    Returns: a number, or an array for arrays.
     """
     prices = technology.energy_pj
     word = technology.memory(1, 8 * _WORD_ELEMENTS, _WORD_ELEMENTS)
     read, write = word.read_pj / _WORD_ELEMENTS, word.write_pj / _WORD_ELEMENTS
     picojoules = {
-        Part.MAC: least.macs * (prices["multiply"] + prices["add"]),
-        Part.SRAM: least.entering * (read + write) + least.leaving * write,
-        Part.DRAM: (least.entering + least.leaving) * 8 * prices["bus_per_bit"],
+        Part.MAC: macs * (prices["multiply"] + prices["add"]),
+        Part.SRAM: entering * (read + write) + leaving * write,
+        Part.DRAM: (entering + leaving) * 8 * prices["bus_per_bit"],
     }
-    return sum(picojoules[part] for part in parts) / 1000
+    return sum(picojoules[part] for part in Part if part in parts) / 1000
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -145,7 +145,9 @@ def _cells(columns: list[str], cells: list[str]) -> Iterator[tuple[str, Any]]:
             except InputError as error:
                 raise InputError(f"column {column} is {error}") from None
         elif column in REQUIRED:
-            raise InputError(f"column {column} is empty; every claim needs {' and '.join(REQUIRED)}")
+            raise InputError(
+                f"column {column} is empty; every claim needs {' and '.join(REQUIRED)}"
+            )
 
 
 def _claim(given: dict[str, Any], folder: Path, row: int) -> Claim:
@@ -173,5 +175,3 @@ def _layers(network: str, layer: str, folder: Path) -> tuple[tuple[Layer, int], 
 @lru_cache(maxsize=64)
 def _load(name: str) -> LayerSet:
     return LayerSet.load(name)
-
-
