@@ -70,10 +70,13 @@ def pieces(path: Path) -> Iterator[pa.Table]:
         raise InputError(f"{path}: not found; accepted: a .csv, .csv.gz or .parquet file")
     try:
         if path.suffix == ".parquet":
-            for batch in pq.ParquetFile(path).iter_batches(PIECE):
+            file = pq.ParquetFile(path)
+            _check_once(path, file.schema_arrow.names)
+            for batch in file.iter_batches(PIECE):
                 yield pa.Table.from_batches([batch])
             return
         names = pyarrow.csv.open_csv(path).schema.names
+        _check_once(path, names)
         options = pyarrow.csv.ConvertOptions(
             column_types={name: pa.string() for name in names}, strings_can_be_null=False
         )
@@ -84,6 +87,12 @@ def pieces(path: Path) -> Iterator[pa.Table]:
                     yield table.slice(start, PIECE)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a table: {str(error).splitlines()[0]}") from None
+
+
+def _check_once(path: Path, names: list[str]) -> None:
+    """Nothing. Raises: InputError for a column that is there twice."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{path}: column {', '.join(twice)[:80]} more than once; accepted: once")
 
 
 def plain(column: pa.ChunkedArray) -> Any:
