@@ -40,9 +40,10 @@ class Case:
 
 def random_case(rng: random.Random) -> Case:
     """A small case: any operator, 1 to 3 levels, remainders, strides, padding, any bandwidth."""
-    if rng.random() < 0.25:
+    kind = rng.random()
+    if kind < 0.25:
         return _halo_case(rng)
-    layer = _random_layer(rng)
+    layer = _long_layer(rng) if kind < 0.28 else _random_layer(rng)
     levels: list[HonestLevel] = []
     outer = layer.sizes
     whole = rng.random()  # how often a loop of a level has one tile
@@ -54,7 +55,7 @@ def random_case(rng: random.Random) -> Case:
                 parallel=rng.randrange(6),
                 order=tuple(rng.sample(range(6), 6)),
                 tile=tuple(t + (rng.random() < 0.05) for t in tile),  # now and then too large
-                clusters=None if free else rng.choice((1, 2, 2, 3, 4, 6)),
+                clusters=None if free else rng.choice((1, 2, 2, 3, 4, 6, 12)),
             )
         )
         outer = tile
@@ -103,11 +104,23 @@ def _halo_case(rng: random.Random) -> Case:
     return Case(layer, tuple(levels[rng.choice((0, 1, 1)) :]), replace(machine, pes=512))
 
 
+def _long_layer(rng: random.Random) -> HonestLayer:
+    """Many rows or columns with padding: more units side by side than a short layer can have."""
+    long, taps, padding = rng.randint(40, 110), rng.randint(1, 5), rng.randint(1, 3)
+    stride = rng.choice((1, 2))
+    least = max(1, (2 * padding + stride - taps) // stride + 1)  # outputs that leave an input
+    short = rng.randint(least, least + 1)
+    sizes = {"Y": long, "X": short, "R": taps, "S": taps}
+    if rng.random() < 0.5:
+        sizes |= {"Y": short, "X": long}
+    return HonestLayer(**sizes, stride=stride, padding=padding)
+
+
 def _random_machine(rng: random.Random, bandwidths: tuple[int | None, ...]) -> HonestMachine:
     """Few PEs; tight, loose or unlimited bandwidths and buffers."""
     sizes = (*(None,) * 8, 10, 40, 160)
     return HonestMachine(
-        pes=rng.choice((4, 12, 30, 64)),
+        pes=rng.choice((4, 12, 30, 128)),
         l1_size=rng.choice(sizes),
         l2_size=rng.choice((*sizes, 400)),
         noc_bw=rng.choice(bandwidths),

@@ -86,7 +86,7 @@ def make_pairs(w: Plan, pairs: Pairs, d: int, view: int, at: int) -> None:
     for level in range(view + 1, at + 1):
         if w[UNIT + level, PARALLEL] == d:
             for state in range(3):
-                _split(pairs, row + state, w[TILE + level, d])
+                _split(w, pairs, row + state, d, w[TILE + level, d])
     if padded and d < 4:
         for state in range(3):
             _take_back(w, pairs, row + state, d)
@@ -148,8 +148,11 @@ def _placed(w: Plan, pairs: Pairs, d: int, view: int, at: int, inside: int) -> t
 
 
 @njit(**COMPILED)
-def _split(pairs: Pairs, row: int, tile: int) -> None:
-    """Split the pairs of a list among units; a unit needs both tiles to keep anything."""
+def _split(w: Plan, pairs: Pairs, row: int, d: int, tile: int) -> None:
+    """Split the pairs of a list among units; a unit needs both tiles to keep anything.
+
+    Of outputs with a place only those at an edge are kept, as in `_take_back`: the rest is bulk.
+    """
     for entry in range(pairs[row, 0, 0] + 1):
         for column in range(5):
             pairs[SPARE, entry, column] = pairs[row, entry, column]
@@ -168,7 +171,9 @@ def _split(pairs: Pairs, row: int, tile: int) -> None:
                 _add(pairs, row, first, moved, tile, tile, count * (start // tile))
         while start < min(new, old):
             place = first + start if first >= 0 else first
-            _add(pairs, row, place, moved, min(tile, new - start), min(tile, old - start), count)
+            part = min(tile, new - start)
+            if first < 0 or d >= 4 or _at_edge(w, d, place, part):
+                _add(pairs, row, place, moved, part, min(tile, old - start), count)
             start += tile
 
 
