@@ -2,7 +2,7 @@
 # Makes .venv from the hash-locked requirement files.
 #
 #   scripts/setup.sh main    environment of every target but training
-#   scripts/setup.sh torch   the same, plus torch unless one is importable
+#   scripts/setup.sh torch   the same, plus torch unless one is importable, and what learning needs
 #
 # Exit code 3 and one line on stderr when something this machine lacks is needed
 # (make itself then exits 2, its own code for a failed rule).
@@ -82,6 +82,12 @@ link_system_torch() {
 setup_torch() {
     if has_torch .venv/bin/python; then
         echo "dcp-hw setup: torch is there already, left alone" >&2
+        local rest=build/torch-rest.lock
+        mkdir -p build
+        # A block of the lock is a line with a name and the indented lines of its hashes.
+        awk '/^[^ ]/ { keep = !/^(torch|triton|nvidia-[a-z0-9-]*|cuda-[a-z]*)==/ } keep' \
+            requirements/torch.lock >"$rest"
+        pip_install --require-hashes -r "$rest"
         return
     fi
     echo "dcp-hw setup: installing torch (several GB, minutes)" >&2

