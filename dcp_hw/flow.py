@@ -25,6 +25,7 @@ from dcp_hw.workload import LayerSet
 
 MODES = ("fixed", "per-layer", "example")
 OBJECTIVES = ("latency", "energy", "edp")
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +65,37 @@ def generate(order: Order) -> tuple[dict[str, Any], list[str]]:
         note(f"{mode}: {len(plan.designs)} design(s) chosen, {time.monotonic() - start:.0f} s")
         _measure(order, mode, plan, report, wrong)
         paths = write_report(report, out)
+        write_manifest(order, report["versions"])
         note(f"{mode}: report in {paths[0].parent} after {time.monotonic() - start:.0f} s")
         if mode != order.modes[-1]:
             for line in summary_table(completed(report)).splitlines():
                 note(line)
     return completed(report), problems(report) + wrong
+
+
+def write_manifest(order: Order, versions: dict[str, str]) -> None:
+    """Nothing; `manifest.json`: what was asked with which tools, and the hash of every file."""
+    files = sorted(p for p in order.out.rglob("*") if p.is_file() and not _is_passing(p))
+    manifest = {
+        "schema": 1,
+        "layerset": order.layerset.name,
+        "layers": [layer.name for layer in order.layerset],
+        "hardware": order.hardware.to_dict(),
+        "objective": order.objective,
+        "modes": list(order.modes),
+        "seed": order.seed,
+        "versions": versions,
+        "sha256": {
+            str(path.relative_to(order.out)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+        },
+    }
+    _write(order.out / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def _is_passing(path: Path) -> bool:
+    """Whether a file is the manifest itself, make's, or one that is being written."""
+    return path.name in (MANIFEST, "generate.args", "generate.stamp") or ".making" in str(path)
 
 
 def _counter_differences(job: Job, measured: Measurement) -> list[str]:

@@ -1,7 +1,7 @@
 """Random designs and layers on generated Verilog: bit-exact, cycle-exact, also under stalls.
 
 Case `n` of a seed is the same whatever else runs: `dcp-hw regress --seed S --only n` repeats it.
-Four cases in a row share a design, because building its simulation takes longest.
+Two cases in a row share a design, because building its simulation takes longest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ACC_BITS = (32, 32, 32, 24, 20)
 OPERATORS = ("gemm", "conv", "conv", "dwconv", "dwconv", "bgemm", "grouped")
 SMALL = (1, 2, 3, 5, 7, 8, 11, 13, 16, 17, 20, 24, 31, 33, 40)
 MAX_CYCLES = 30_000
-SHARED = 4
+SHARED = 2
 """Cases of one design."""
 FROM_STT = "stt"
 """Kind of a design that follows from a random space-time transformation."""

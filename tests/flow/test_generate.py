@@ -163,6 +163,15 @@ def test_files_are_there(finished: dict[str, Any], place: Place) -> None:
         assert (place.out / "programs" / design["id"] / f"{row['layer']}.json").is_file()
 
 
+def test_the_manifest_names_every_file(finished: dict[str, Any], place: Place) -> None:
+    manifest = json.loads((place.out / "manifest.json").read_text())
+    assert manifest["versions"] == finished["versions"]
+    there = {str(p.relative_to(place.out)): p for p in place.out.rglob("*") if p.is_file()}
+    assert manifest["sha256"].keys() == there.keys() - {"manifest.json"}
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256(there[name].read_bytes()).hexdigest() == digest
+
+
 def test_a_second_run_does_nothing(finished: dict[str, Any], place: Place) -> None:
     """Nothing searched, elaborated, compiled, simulated or written; the report comes at once."""
     before = place.files()
