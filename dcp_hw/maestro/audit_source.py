@@ -24,6 +24,7 @@ from dcp_hw.maestro.compat_batch import COLUMNS, INTEGERS, evaluate_table
 from dcp_hw.maestro.compat_build import KINDS, NAMES, Ints
 from dcp_hw.maestro.compat_columns import columns as result_columns
 from dcp_hw.maestro.compat_table import HARDWARE, Table, integer_column, parse_mappings, table
+from dcp_hw.maestro.dataflow import Dataflow
 from dcp_hw.maestro.gamma import load_gamma_layers, parse_genome
 from dcp_hw.maestro.layer import INT_MAX, OVERLAP, MaestroLayer
 from dcp_hw.maestro.mapping import Mapping
@@ -33,6 +34,7 @@ from dcp_hw.metrics import Infeasible
 
 Result = Columns[str, NDArray[Any]]
 
+_INT64 = (1 << 63) - 1
 _LIMITS = ("l1_size", "l2_size")
 
 
@@ -69,11 +71,11 @@ def of_genomes(path: Path, layers: Path, hardware: MaestroHardware) -> Piece:
 
     Raises: InputError with file and line, what was found and what is accepted.
     """
-    flows = []
+    flows: list[tuple[int, Dataflow]] = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                flows.append(parse_genome(line))
+                flows.append((number, parse_genome(line)))
             except InputError as error:
                 raise InputError(f"{path}:{number}: {error}") from None
     codes = load_gamma_layers(layers)
@@ -82,9 +84,13 @@ def of_genomes(path: Path, layers: Path, hardware: MaestroHardware) -> Piece:
             f"{path}: {len(flows)} genomes for {len(codes)} layers of {layers}; "
             "accepted: one line for each layer, or one for all"
         )
-    shapes = [code.to_maestro(f"layer {i}") for i, code in enumerate(codes, start=1)]
-    flows = flows if len(flows) > 1 else flows * len(shapes)
-    cases = [(*flow.to_maestro(x), False) for flow, x in zip(flows, shapes, strict=True)]
+    flows = flows if len(flows) > 1 else flows * len(codes)
+    cases: list[Case] = []
+    for i, ((number, flow), code) in enumerate(zip(flows, codes, strict=True), start=1):
+        try:
+            cases.append((*flow.to_maestro(code.to_maestro(f"layer {i}")), False))
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
     return _of_cases(str(path), cases, hardware)
 
 
@@ -142,6 +148,8 @@ def _claims(results: Sequence[CompatResult | Infeasible]) -> Result:
     for name in COLUMNS:
         blank, kind = (0, np.int64) if name in INTEGERS else (np.nan, np.float64)
         cells = [blank if row is None else row.get(name, blank) for row in done]
+        if kind is np.int64:  # counters beyond 64 bits are as large as it gets
+            cells = [max(-_INT64, min(cell, _INT64)) for cell in cells]
         claims[name] = np.array(cells, dtype=kind)
     reasons = [x.reason if isinstance(x, Infeasible) else "" for x in results]
     claims["infeasible"] = np.array(reasons, dtype=object)

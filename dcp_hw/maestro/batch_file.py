@@ -86,7 +86,10 @@ def pieces(path: Path) -> Iterator[pa.Table]:
                 for start in range(0, table.num_rows, PIECE):
                     yield table.slice(start, PIECE)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a table: {str(error).splitlines()[0]}") from None
+        raise InputError(
+            f"{path}: not a table: {str(error).splitlines()[0][:200]}; "
+            "accepted: CSV in UTF-8 (.csv, .csv.gz) or Parquet, with a column 'mapping'"
+        ) from None
 
 
 def _check_once(path: Path, names: list[str]) -> None:

@@ -83,7 +83,8 @@ def table(columns: Columns[str, Sequence], *, first_row: int = 1, threads: int =
     """
     for name in ("type", "mapping"):
         if name not in columns:
-            raise InputError(f"column {name} is missing; have {', '.join(columns)}")
+            have = ", ".join(map(str, columns))[:300]
+            raise InputError(f"column {name} is missing; accepted: one of this name; have {have}")
     count = len(columns["mapping"])
     for name, column in columns.items():
         if len(column) != count:

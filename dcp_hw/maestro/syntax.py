@@ -119,7 +119,9 @@ def read_text(path: str | Path) -> str:
             raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MiB; give a smaller file")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start})") from None
+        before = error.object[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise InputError(f"{path}:{line}:{column}: not a text file; accepted: UTF-8") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from None

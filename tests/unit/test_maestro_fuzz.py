@@ -213,7 +213,7 @@ def mutations(rng: random.Random, form: Format, count: int) -> Iterator[bytes]:
                 data = form.pack(mutated_columns(rng, form.text))
             else:
                 data = form.pack(mutated_text(rng, form.text))
-        except (pa.ArrowException, TypeError, AttributeError, UnicodeError):
+        except (pa.ArrowException, csv.Error, TypeError, AttributeError, UnicodeError):
             continue  # what is mutated is no table that could be packed
         if data not in seen:
             seen.add(data)
