@@ -37,7 +37,7 @@ def add_parsers(subparsers: Any) -> None:
     p.add_argument("--clock-mhz", type=_positive, default=500.0, metavar="MHZ", help="default 500")
     p.add_argument("--technology", default="45nm-lop", help="table of prices (docs/energy.md)")
     p.add_argument("--dram-bw", type=_count, default=16, metavar="N",
-                   help="elements per cycle, both ways together; 0: unlimited; default 16")  # fmt: skip
+                   help="elements per cycle, both ways; 0: unlimited; default 16")  # fmt: skip
     p.add_argument("--noc-latency", type=_count, default=1, metavar="N", help="default 1")
     p.add_argument("--space", choices=("full", "quick"), default="full")
     for name, text in (

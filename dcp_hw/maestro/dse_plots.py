@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from dcp_hw.maestro import dse_kernel as kernel
@@ -113,7 +114,9 @@ def _energy(setting: Setting, total: Part) -> Image:
     _optima(axes, pool, lambda row: (_throughput(setting, row), row[kernel.ENERGY] * 1e-6))
     used = np.flatnonzero(count.sum(axis=0))
     axes.set_yscale("log")
-    axes.set_ylim(edges[used[0]] * 0.9, edges[used[-1] + 1] * 1.1)
+    for labels in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        labels(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "1235" else ""))
+    axes.set_ylim(edges[used[0]] * 0.85, edges[used[-1] + 1] * 1.1)
     axes.set_xlim(0, _top(setting, total))
     axes.set_xlabel(_THROUGHPUT)
     axes.set_ylabel("energy of one inference with DRAM, mJ")

@@ -22,6 +22,9 @@ from dcp_hw.maestro.dse_space import TILE_AXES
 from dcp_hw.process import note
 from dcp_hw.progress import progress
 
+PART_TILES = 64
+"""Tiles of one part at most: a few seconds of work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -60,8 +63,7 @@ def run(setting: Setting, out: Path, *, threads: int) -> Done:
     resumed = len(slices) - len(missing)
     if resumed:
         note(f"dse: {resumed} of {len(slices)} parts are there already")
-    for i, part in _computed(setting, slices, missing, threads):
-        store.save(i, part)
+    for part in _computed(setting, slices, missing, threads, store):
         merge(total, part)
         distinct.append(part.arrays["distinct"])
     points = len(np.unique(np.concatenate(distinct))) if distinct else 0
@@ -76,24 +78,28 @@ def run(setting: Setting, out: Path, *, threads: int) -> Done:
 
 
 def parts_of(setting: Setting) -> Iterator[slice]:
-    """Tiles of each part: those that differ in rows and columns only, at most 64."""
+    """Tiles of each part: those that differ in the last axes only, at most PART_TILES."""
     tiles = setting.space.shape[0]
     size = 1
     for name in reversed(TILE_AXES):
-        if size * len(setting.space.tiles[name]) > 64:
+        if size * len(setting.space.tiles[name]) > PART_TILES:
             break
         size *= len(setting.space.tiles[name])
     return (slice(start, min(start + size, tiles)) for start in range(0, tiles, size))
 
 
 def _computed(
-    setting: Setting, slices: list[slice], missing: list[int], threads: int
-) -> Iterator[tuple[int, Part]]:
-    """The missing parts, as they finish; parts not begun are given up with an interrupt."""
+    setting: Setting, slices: list[slice], missing: list[int], threads: int, store: _Store
+) -> Iterator[Part]:
+    """The missing parts, saved, as they finish; an interrupt gives up those not begun."""
     stop = threading.Event()
 
     def one(i: int) -> tuple[int, Part | None]:
-        return i, None if stop.is_set() else sweep_part(setting, slices[i])
+        if stop.is_set():
+            return i, None
+        part = sweep_part(setting, slices[i])
+        store.save(i, part)
+        return i, part
 
     per_part = setting.space.designs // setting.space.shape[0]
     designs = sum(slices[i].stop - slices[i].start for i in missing) * per_part
@@ -106,7 +112,7 @@ def _computed(
             for future in as_completed([pool.submit(one, i) for i in missing]):
                 i, part = future.result()
                 if part is not None:
-                    yield i, part
+                    yield part
                 done += (slices[i].stop - slices[i].start) * per_part
                 if new := -(-done // 1_000_000) - shown:
                     advance(new)
