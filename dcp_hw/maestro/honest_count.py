@@ -10,18 +10,23 @@ from __future__ import annotations
 from numba import njit
 
 from dcp_hw.maestro.honest_axis import COMPILED, span
-from dcp_hw.maestro.honest_input import AT, IN, OUT, Pairs, axis, make_pairs
+from dcp_hw.maestro.honest_input import Pairs, axis_table, make_pairs
 from dcp_hw.maestro.honest_plan import (
+    BOTH_IN,
+    BOTH_OUT,
     CLASS_COUNT,
     CLASS_SIZE,
     CLASSES,
     HOLDING,
+    INNER_AT,
+    INNER_IN,
+    KEY,
     LAYER,
     LISTED,
     MASK,
     ORDER,
+    OUTER_AT,
     PARALLEL,
-    PLACE,
     RANGES,
     ROUND,
     ROUNDS,
@@ -29,9 +34,9 @@ from dcp_hw.maestro.honest_plan import (
     SIZE,
     STARTS,
     STRIDE,
+    TABLE,
     TILE,
     UNIT,
-    USED,
     VIEW,
     Integers,
     Plan,
@@ -79,14 +84,16 @@ def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
     """Steps of all unit paths along d, and paths, for a tensor that d does not select."""
     if at < view:
         return w[ROUNDS + view, d], w[RANGES + view, d]
-    split = False
+    splits, full = 0, 1
     for level in range(view + 1, at + 1):
-        split |= w[UNIT + level, PARALLEL] == d
+        if w[UNIT + level, PARALLEL] == d:
+            splits += 1
+            full = w[UNIT + level, HOLDING]
     if view < 0:
-        number = _paths(w, d, 0, at, w[SIZE, d]) if split else 1
+        number = _paths(w, d, 0, at, w[SIZE, d]) if splits > 1 else full
         return number, number
-    if not split:
-        return w[RANGES + view + 1, d], w[STARTS + view, d]
+    if splits == 0 or (splits == 1 and w[CLASSES + view + 1, d] == 1):
+        return full * w[RANGES + view + 1, d], full * w[STARTS + view, d]
     steps, number = 0, 0
     tile = w[TILE + view, d]
     units = w[ROUND + view, d] // tile
@@ -106,77 +113,90 @@ def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
 
 @njit(**COMPILED)
 def _plain(w: Plan, tensor: int, view: int, at: int) -> int:
-    """Elements of weights or outputs that enter the units counted one by one."""
+    """Elements of weights or outputs that enter the units counted one by one.
+
+    From the innermost loop outwards: `enter` counts what enters with the loops so far, `inside` is
+    the product of what stays in place of them when a loop further out moves on.
+    """
     mask = w[MASK, tensor]
-    total = 1
-    for d in range(6):
-        total *= w[SIZE, d] if mask >> d & 1 else _uncoupled(w, d, view, at)[0]
+    enter, inside = 1, 1
     if view < 0:
-        return total
-    inside, outside = 1, total  # product of the loops inside p; of p and those outside it
-    stays = 0
+        for d in range(6):
+            enter *= w[SIZE, d] if mask >> d & 1 else _uncoupled(w, d, view, at)[0]
+        return enter
     for place in range(5, -1, -1):
         p = w[ORDER + view, place]
         if mask >> p & 1:  # a selecting loop replaces the whole tile
+            enter *= w[SIZE, p]
             inside *= w[SINGLE + view, p]
-            outside //= w[SIZE, p]
         else:
             steps, number = _uncoupled(w, p, view, at)
-            outside //= steps
-            stays += outside * (steps - number) * inside
+            enter = steps * enter - (steps - number) * inside
             inside *= number
-        if inside == 0:
-            break
-    return total - stays
+    return enter
 
 
 @njit(**COMPILED)
 def _inputs(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
-    """Elements of the input that enter the units counted one by one; padding left out."""
+    """Elements of the input that enter the units counted one by one; padding left out.
+
+    As `_plain`; Y with R and X with S are one factor each, whose value depends on which of the two
+    loops have been passed.
+
+    Args:
+        own: the level whose units read together (-1: every tile by itself).
+    """
+    for d in range(2, 4):
+        _axis(w, pairs, d, view, at, own)
     steps, number = _uncoupled(w, 0, view, at)
-    total = steps * w[SIZE, 1] * axis(w, pairs, 2, OUT, OUT, own) * axis(w, pairs, 3, OUT, OUT, own)
+    enter = w[TABLE, BOTH_OUT] * w[TABLE + 1, BOTH_OUT]
     if view < 0:
-        return total
-    for place in range(6):
+        return enter * steps * w[SIZE, 1]
+    stays_k, stays_c, stays_y, stays_x = 1, 1, 1, 1
+    stays_y, stays_x = w[TABLE, BOTH_OUT], w[TABLE + 1, BOTH_OUT]
+    passed = 0
+    for place in range(5, -1, -1):
         p = w[ORDER + view, place]
-        if p == 1:
-            continue  # other channels: nothing stays
-        stays = steps - number if p == 0 else (steps if w[PLACE + view, 0] < place else number)
-        stays *= w[SIZE, 1] if w[PLACE + view, 1] < place else w[SINGLE + view, 1]
-        for d in range(2, 4):
+        if p == 0:
+            enter = steps * enter - (steps - number) * stays_c * stays_y * stays_x
+            stays_k = number
+        elif p == 1:
+            enter *= w[SIZE, 1]
+            stays_c = w[SINGLE + view, 1]
+        else:
+            row = TABLE + (p & 1)
+            second = passed >> (p & 1) & 1
+            passed |= 1 << (p & 1)
+            stays = w[row, OUTER_AT] if second else w[row, INNER_AT]
             if stays:
-                state, taps = _state(w, view, d, place), _state(w, view, d + 2, place)
-                stays *= axis(w, pairs, d, state, taps, own)
-        total -= stays
-    return total
+                other = stays_x if p & 1 == 0 else stays_y
+                enter -= stays * stays_k * stays_c * other
+            stays = w[row, BOTH_IN] if second else w[row, INNER_IN]
+            if p & 1 == 0:
+                stays_y = stays
+            else:
+                stays_x = stays
+    return enter
 
 
 @njit(**COMPILED)
-def _state(w: Plan, view: int, d: int, place: int) -> int:
-    """Whether the loop over d lies outside the loop at a place, is it, or lies inside."""
-    if w[PLACE + view, d] == place:
-        return AT
-    return OUT if w[PLACE + view, d] < place else IN
-
-
-@njit(**COMPILED)
-def _key(w: Plan, d: int, view: int, at: int) -> int:
-    """A number that tells apart what a view counts along d: of which levels unit by unit."""
-    split = 0
+def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
+    """Make sure that the table of an axis is that of this view."""
+    splits = 0
     for level in range(max(view, 0), at + 1):
-        split |= (w[UNIT + level, PARALLEL] == d) << level
-    return (view + 1) * 16 + split
-
-
-@njit(**COMPILED)
-def _same(w: Plan, view: int, at: int) -> bool:
-    """Whether the last inputs counted by themselves were those of this view; notes this one."""
-    same = True
-    for d in range(6):
-        key = _key(w, d, view, at)
-        same = same and key == w[USED, d]
-        w[USED, d] = key
-    return same
+        parallel = w[UNIT + level, PARALLEL]
+        splits |= ((parallel == d) | (parallel == d + 2) << 1) << 2 * level
+    shared = own >= 0 and (w[UNIT + own, PARALLEL] == d or w[UNIT + own, PARALLEL] == d + 2)
+    key = splits << 4 | (view + 1) << 2 | (own + 1 if shared else 0)
+    if w[TABLE + d - 2, KEY] == key:
+        return
+    w[TABLE + d - 2, KEY] = key
+    for loop in range(d, d + 3, 2):
+        key = splits << 4 | (view + 1) << 2
+        if w[LISTED, loop] != key:
+            w[LISTED, loop] = key
+            make_pairs(w, pairs, loop, view, at)
+    axis_table(w, pairs, d, view, own if shared else -1)
 
 
 @njit(**COMPILED)
@@ -186,41 +206,28 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
     for d in range(6):
         macs *= w[SIZE, d]
         outputs *= w[SIZE, d] if w[MASK, 2] >> d & 1 else 1
-    for d in range(6):
-        w[LISTED, d] = w[USED, d] = -1
-    known = 0  # the last count of inputs whose units do not read together
+        w[LISTED, d] = -1
+    w[TABLE, KEY] = w[TABLE + 1, KEY] = -1
     loads, fresh = 0, outputs  # sums read back here; sums that started at zero in the units above
     for b in range(depth + 1):
         i = max(b - 1, 0)
         row = BOUNDARY + BOUNDARY_COLUMNS * b
-        for turn in range(2 if b else 1):  # read by all units of a parent; taken by each
-            at = i - 1 + turn
-            parallel = w[UNIT + i, PARALLEL]
-            for t in range(3):
-                alone = w[MASK, t] >> parallel & 1 == 0
-                if turn and alone and t < 2:
-                    out[row + 3 + t] = out[row + t] * w[UNIT + i, HOLDING]
-                elif turn and not alone and (t or parallel < 2):
-                    out[row + 3 + t] = out[row + t]
-                elif t:
-                    out[row + 3 * turn + t] = _plain(w, t, w[VIEW + i, t], at)
-                else:
-                    view = w[VIEW + i, 0]
-                    for d in range(2, 6):
-                        key = _key(w, d, view, at)
-                        if key != w[LISTED, d]:
-                            w[LISTED, d] = key
-                            make_pairs(w, pairs, d, view, at)
-                    # Only units side by side along an axis see other tiles than their parent.
-                    own = i if b and not turn and parallel >= 2 else -1
-                    key = own < 0 and _same(w, view, at)
-                    out[row + 3 * turn] = known if key else _inputs(w, pairs, view, at, own)
-                    if own < 0:
-                        known = out[row + 3 * turn]
-        if b == 0:
-            for t in range(3):
-                out[row + 3 + t] = out[row + t]
-        drained, collected = out[row + 5], out[row + 2]
+        parallel, holding = w[UNIT + i, PARALLEL], w[UNIT + i, HOLDING]
+        # Only units side by side along an axis see other tiles than their parent.
+        split = parallel >= 2 and b > 0 and w[UNIT + i, HOLDING] > 1
+        view = w[VIEW + i, 0]
+        out[row] = out[row + 3] = _inputs(w, pairs, view, i - 1 if b else -1, i if split else -1)
+        if parallel == 0 and b:
+            out[row + 3] *= holding
+        elif split:
+            out[row + 3] = _inputs(w, pairs, view, i, -1)
+        out[row + 1] = out[row + 4] = _plain(w, 1, w[VIEW + i, 1], b - 2 if b else -1)
+        if b and w[MASK, 1] >> parallel & 1 == 0:
+            out[row + 4] *= holding
+        collected = _plain(w, 2, w[VIEW + i, 2], b - 2 if b else -1)
+        drained = collected
+        if b and w[MASK, 2] >> parallel & 1 == 0:
+            drained = _plain(w, 2, w[VIEW + i, 2], i)
         loads = collected - fresh
         if b:
             fresh = drained - loads

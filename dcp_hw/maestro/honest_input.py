@@ -13,16 +13,25 @@ from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap
 from dcp_hw.maestro.honest_plan import (
+    BOTH_IN,
+    BOTH_OUT,
     CLASS_COUNT,
     CLASS_SIZE,
     CLASSES,
+    INNER_AT,
+    INNER_IN,
     LAYER,
+    OUTER_AT,
     PADDING,
     PARALLEL,
+    PLACE,
+    RANGES,
     ROUND,
+    ROUNDS,
     ROWS,
     SIZE,
     STRIDE,
+    TABLE,
     TILE,
     UNIT,
     Plan,
@@ -199,15 +208,42 @@ def _take_back(w: Plan, pairs: Pairs, row: int, d: int) -> None:
 
 
 @njit(**COMPILED)
-def axis(w: Plan, pairs: Pairs, d: int, state: int, taps: int, own: int) -> int:
+def axis_table(w: Plan, pairs: Pairs, d: int, view: int, own: int) -> None:
     """Positions of an axis that stay in place, summed over all pairs of tiles of two states.
 
-    `own`: the level whose units read together (-1: every tile by itself).
+    Of the loops over d (Y or X) and d + 2 (R or S) one is the inner one; while it moves, the outer
+    one stays, and when the outer one moves, the inner one starts again.
+
+    Args:
+        own: the level whose units share the axis and read together (-1: every tile by itself).
     """
+    row = TABLE + d - 2
+    total = _sum(w, pairs, d, OUT, OUT, own)
+    w[row, BOTH_OUT] = total
+    if view < 0:
+        return
+    inner, outer = d, d + 2
+    if w[PLACE + view, d] < w[PLACE + view, d + 2]:
+        inner, outer = d + 2, d
+    w[row, INNER_AT], w[row, INNER_IN] = 0, total
+    if w[ROUNDS + view, inner] != w[RANGES + view, inner]:  # otherwise it never moves
+        states = (AT, OUT) if inner == d else (OUT, AT)
+        w[row, INNER_AT] = _sum(w, pairs, d, states[0], states[1], own)
+        states = (IN, OUT) if inner == d else (OUT, IN)
+        total = w[row, INNER_IN] = _sum(w, pairs, d, states[0], states[1], own)
+    w[row, OUTER_AT], w[row, BOTH_IN] = 0, total
+    if w[ROUNDS + view, outer] != w[RANGES + view, outer]:
+        states = (AT, IN) if outer == d else (IN, AT)
+        w[row, OUTER_AT] = _sum(w, pairs, d, states[0], states[1], own)
+        w[row, BOTH_IN] = _sum(w, pairs, d, IN, IN, own)
+
+
+@njit(**COMPILED)
+def _sum(w: Plan, pairs: Pairs, d: int, state: int, taps: int, own: int) -> int:
+    """Positions that stay in place, over the pairs of tiles of two states; `own`: see above."""
     stride, padding = w[LAYER, STRIDE], w[LAYER, PADDING]
     parallel = w[UNIT + own, PARALLEL] if own >= 0 else 0
-    shared = parallel == d or parallel == d + 2
-    tile = w[TILE + own, parallel] if shared else 0
+    tile = w[TILE + own, parallel] if own >= 0 else 0
     total = 0
     a, b = 3 * (d - 2) + state, 3 * d + taps
     for i in range(1, pairs[a, 0, 0] + 1):
@@ -218,7 +254,7 @@ def axis(w: Plan, pairs: Pairs, d: int, state: int, taps: int, own: int) -> int:
             if padding and pairs[a, i, FIRST] >= 0:
                 low = padding - pairs[a, i, FIRST] * stride - pairs[b, j, FIRST]
                 high = low + w[LAYER, ROWS + d - 2]
-            if shared:
+            if own >= 0:
                 stay = kept(stride, parallel >= 4, tile, t1, r1, t2, r2, dy, dr, low, high)
             else:
                 stay = overlap(stride, t1, r1, t2, r2, dy, dr, low, high)

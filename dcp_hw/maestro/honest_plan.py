@@ -41,9 +41,10 @@ STARTS = SINGLE + LEVELS  # tiles in the first rounds
 CLASSES = STARTS + LEVELS  # by level and dimension: how many sizes its ranges have
 CLASS_SIZE = CLASSES + LEVELS  # by level x 6 + dimension: those sizes
 CLASS_COUNT = CLASS_SIZE + 6 * LEVELS  # and how often each occurs
-LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed, and counted
-USED = LISTED + 1
-TAG = USED + 1  # of the sources
+LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed
+TABLE = LISTED + 1  # Y with R, X with S: what stays by state of the inner and the outer loop
+BOTH_OUT, INNER_AT, INNER_IN, OUTER_AT, BOTH_IN, KEY = range(6)
+TAG = TABLE + 2  # of the sources
 PLAN_ROWS = TAG + 1
 
 
