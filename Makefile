@@ -25,7 +25,7 @@ PYTHON_SOURCES := $(shell find dcp_hw tensorlib sim predictors -type f -not -pat
 SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rtl_templates/project -maxdepth 4 -type f -not -path '*/target/*' 2>/dev/null)
 
 .PHONY: help setup setup-torch generate test test-unit test-scala test-rtl test-flow \
-        regress lint format bench lock clean FORCE
+        regress lint format bench lock clean dse FORCE
 
 help: ## This list
 	@printf 'usage: make TARGET [NAME=value ...]\n\n'
@@ -62,6 +62,11 @@ $(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $
 $(OUT)/generate.args: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$(GENERATE_ARGS)" | cmp -s - $@ || printf '%s\n' "$(GENERATE_ARGS)" >$@
+
+STYLE ?= kc-p
+
+dse: $(MAIN) ## Sweep hardware of a dataflow STYLE (kc-p, yr-p, yx-p) on LAYERSET, limits in ARGS
+	$(DCP) dse --style '$(STYLE)' --layerset '$(LAYERSET)' $(if $(LAYERS),--layers '$(LAYERS)') $(ARGS)
 
 # --- checks -------------------------------------------------------------------------
 
