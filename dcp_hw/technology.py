@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,8 +77,13 @@ class SramTable:
     def __init__(self, rows: Mapping[int, list[tuple[int, tuple[float, ...]]]]) -> None:
         """`rows`: width_bits -> [(size_bytes, (read, write, leak, area))]."""
         self.widths = tuple(sorted(rows))
-        self._sizes = {w: np.log([s for s, _ in sorted(rows[w])]) for w in rows}
-        self._logs = {w: np.log([v for _, v in sorted(rows[w])]) for w in rows}
+        # plain lists: for a single size faster than numpy
+        self._sizes, self._logs, self._slopes = {}, {}, {}
+        for width, entries in rows.items():
+            sizes, logs = (np.log([entry[i] for entry in sorted(entries)]) for i in range(2))
+            slopes = np.diff(logs, axis=0) / np.diff(sizes)[:, None]
+            self._sizes[width], self._logs[width] = sizes.tolist(), logs.tolist()
+            self._slopes[width] = slopes.tolist()
 
     @classmethod
     def load(cls, path: Path, cell: str) -> SramTable:
@@ -118,10 +124,15 @@ class SramTable:
         """
         sizes, logs = self._sizes[width_bits], self._logs[width_bits]
         deep = max(1, math.ceil(size_bytes / math.exp(sizes[-1]) - 1e-9))
-        at = math.log(size_bytes / deep)
-        return Macro(*(float(math.exp(np.interp(at, sizes, column))) for column in logs.T)).times(
-            1, deep
-        )
+        at = min(max(math.log(size_bytes / deep), sizes[0]), sizes[-1])
+        row = bisect_right(sizes, at) - 1
+        if at == sizes[-1] or len(sizes) == 1:
+            found = logs[-1]
+        else:
+            beyond = at - sizes[row]
+            slopes = self._slopes[width_bits][row]
+            found = [s * beyond + y for s, y in zip(slopes, logs[row], strict=True)]
+        return Macro(*map(math.exp, found)).times(1, deep)
 
     def wide(self, rows: int, width_bits: int) -> Macro:
         """A memory of any width: macros side by side, all of one width but for a narrower last.
@@ -132,13 +143,15 @@ class SramTable:
 
         def built_of(width: int) -> Macro:
             full, rest = divmod(width_bits, width)
-            built = self.macro(rows * width / 8, width).times(full)
+            parts = [self.macro(rows * width / 8, width).times(full)] if full else []
             if rest:
                 last = next(w for w in self.widths if w >= rest)
-                built += self.macro(rows * last / 8, last)
-            return built
+                parts.append(self.macro(rows * last / 8, last))
+            return sum(parts[1:], parts[0])
 
-        return min(map(built_of, self.widths), key=lambda m: m.read_pj + m.write_pj)
+        enough = next((w for w in self.widths if w >= width_bits), self.widths[-1])
+        widths = (w for w in self.widths if w <= enough)
+        return min(map(built_of, widths), key=lambda m: m.read_pj + m.write_pj)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
