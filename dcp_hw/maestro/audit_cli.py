@@ -58,6 +58,8 @@ def main_audit(options: argparse.Namespace) -> int:
     records = []
     for path in options.files:
         kind = _kind(path)
+        if options.where and kind != "table":
+            raise InputError(f"{path}: --where selects rows of a table of mappings, not {kind}")
         record = _audit_claims(path) if kind == "claims" else _audit_mappings(path, kind, options)
         records.append({"file": str(path), "kind": kind, **record})
         if not options.json:
@@ -102,8 +104,6 @@ def _audit_claims(path: Path) -> dict[str, Any]:
 def _audit_mappings(path: Path, kind: str, options: argparse.Namespace) -> dict[str, Any]:
     from dcp_hw.maestro.audit_summary import Summary
 
-    if options.where and kind != "table":
-        raise InputError(f"{path}: --where selects rows of a table; accepted: CSV or Parquet")
     summary, kept = Summary(), []
     for piece in _pieces(path, kind, options):
         for finding in summary.add(piece, every=kind != "table"):
@@ -158,6 +158,8 @@ def _print_mapping(mapping: dict[str, Any]) -> None:
     claimed, honest = mapping["claimed_cycles"], mapping["honest_cycles"]
     if claimed is not None and honest is not None:
         print(f"    cycles: {claimed:,} claimed, {honest:,} by the honest model")
+    elif mapping["honest_infeasible"]:
+        print(f"    honest model: no result: {mapping['honest_infeasible']}")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
@@ -175,6 +177,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         ratio = honest["claimed_over_honest"]
         print(
             f"  {honest['compared']} compared with the honest model: {honest['claimed_below']} "
-            f"claim fewer cycles; claimed / honest: {ratio['least']:.4g} to {ratio['most']:.4g}, "
+            f"claim fewer cycles, {honest['claimed_below_by_a_tenth']} by a tenth or more; "
+            f"claimed / honest: {ratio['least']:.4g} to {ratio['most']:.4g}, "
             f"median {ratio['median']:.4g}"
         )

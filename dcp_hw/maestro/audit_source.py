@@ -44,7 +44,7 @@ class Piece:
 
     Attributes:
         claims: compat mode's columns, `infeasible` among them.
-        honest: cycles by the honest model (n), NaN where it has none.
+        honest: cycles by the honest model (n), NaN where it has none; reasons: why (n).
         chosen: which rows to report (n).
     """
 
@@ -52,6 +52,7 @@ class Piece:
     claims: Result
     checks: list[Check]
     honest: NDArray[np.float64]
+    reasons: NDArray[Any]
     chosen: NDArray[np.bool_]
 
 
@@ -211,8 +212,9 @@ def _piece(
     bounds = checks(floor, rows.hardware, claims, limits)
     found = honest_batch.evaluate_table(rows, **limits, threads=threads)
     honest = np.where(found["infeasible"] == "", found["runtime"].astype(np.float64), np.nan)
-    everything = np.ones(len(rows), dtype=bool)
-    return Piece(names, claims, bounds, honest, everything if chosen is None else chosen)
+    if chosen is None:
+        chosen = np.ones(len(rows), dtype=bool)
+    return Piece(names, claims, bounds, honest, found["infeasible"], chosen)
 
 
 def _text(cell: object) -> str:

@@ -21,12 +21,14 @@ class Finding:
     Attributes:
         infeasible: why MAESTRO has no result; then nothing is claimed.
         claimed_cycles, honest_cycles: None where compat mode or the honest model has no result.
+        honest_infeasible: why the honest model has none, "" where it has one.
     """
 
     name: str
     infeasible: str
     claimed_cycles: int | None
     honest_cycles: int | None
+    honest_infeasible: str
     verdicts: tuple[Verdict, ...]
 
     def record(self) -> dict[str, Any]:
@@ -36,6 +38,7 @@ class Finding:
             "infeasible": self.infeasible or None,
             "claimed_cycles": self.claimed_cycles,
             "honest_cycles": self.honest_cycles,
+            "honest_infeasible": self.honest_infeasible or None,
             "verdicts": [verdict.record() for verdict in self.verdicts],
         }
 
@@ -105,6 +108,7 @@ class Summary:
             "honest": {
                 "compared": int(ratios.size),
                 "claimed_below": int((ratios < 1).sum()),
+                "claimed_below_by_a_tenth": int((ratios <= 0.9).sum()),
                 "claimed_over_honest": {"least": least, "median": middle, "most": most},
             },
         }
@@ -122,5 +126,6 @@ def _finding(piece: Piece, row: int, masks: list[NDArray[np.bool_]], *, every: b
         infeasible=piece.claims["infeasible"][row],
         claimed_cycles=int(piece.claims["runtime"][row]) if masks else None,
         honest_cycles=None if np.isnan(piece.honest[row]) else int(piece.honest[row]),
+        honest_infeasible=piece.reasons[row],
         verdicts=verdicts,
     )
