@@ -47,7 +47,10 @@ def mapping_of(
 
 
 def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, LaneSplit]]:
-    """All sensible lanes, fewest steps first, each with the steps it needs at least."""
+    """All sensible lanes, fewest steps first, each with the steps it needs at least.
+
+    A second operand from memory is taken as it lies wherever the array can.
+    """
     axes = axes_of(design)
     slots = (design.input.slots, design.weight.slots)
     found: dict[Lanes, tuple[int, Lanes, LaneSplit]] = {}
@@ -64,7 +67,9 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
             if not _placeable(problem, axes, split):
                 continue
             found[(one, two)] = (least_steps(problem, split), (one, two), split)
-    return sorted(found.values(), key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
+    as_it_lies = [item for item in found.values() if item[2].weights != "packed"]
+    chosen = as_it_lies if problem.activation_weights and as_it_lies else found.values()
+    return sorted(chosen, key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
 
 
 def _placeable(problem: Problem, axes: Axes, split: LaneSplit) -> bool:
@@ -217,7 +222,7 @@ def constants(
         scan.CI: split.ci,
         scan.CO: split.co,
         scan.BYTES: int(split.byte_input),
-        scan.WEIGHTS: ("packed", "taps", "columns").index(split.weights),
+        scan.WEIGHTS: ("packed", "taps", "columns", "rows").index(split.weights),
         scan.INPUT_ROWS: design.input.rows,
         scan.WEIGHT_ROWS: design.weight.rows,
         scan.OUTPUT_WORDS: design.output.words,

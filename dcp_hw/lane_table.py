@@ -163,6 +163,11 @@ class LaneTable:
         a = b = c = select = 0
         for loop, value in values.items():
             match loop:
+                case "k" if s.weights == "rows":
+                    b += value // s.ki * m.kt
+                    c += value % s.ki
+                case "c" if s.weights == "rows":
+                    a += value // s.ci * self.layout.weight.extents[0]
                 case "k":
                     a += value // s.ki * self.layout.weight.extents[0]
                     select = value % s.ki

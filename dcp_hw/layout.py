@@ -4,7 +4,7 @@ Input banks hold rows of 16 channels of one pixel (`rows`), rows of 4 pixels x 4
 or bytes of one channel (`byte_input`). Weight banks hold
 `packed`: [k'][r'][s'][c'][ports or chain places of the bank], bytes, any packing is free;
 `taps`: bytes [k'][r][s] of one channel (depthwise); `columns`: bytes [k'][c] of one column
-(a second operand from memory).
+(a second operand from memory); `rows`: [k'][c], whole rows of 16 c, of a transposed one.
 Output banks hold words [y][x][k'].
 """
 
@@ -220,6 +220,11 @@ class Layout:
             depth = m.ct * s.ci
             block = ceil_div(depth, BLOCK) * BLOCK
             return Shape((block, 0, 1), (m.kt, 1, depth), m.kt * block)
+        if s.weights == "rows":
+            blocks = ceil_div(m.ct * s.ci, BLOCK)
+            if s.co > 1 and m.ct * s.ci % BLOCK:
+                raise Unmappable("outer lanes of c must begin at blocks of 16 channels")
+            return Shape((BLOCK, blocks * BLOCK, 0), (blocks, m.kt, 1), m.kt * blocks * BLOCK)
         rows = self.packed_rows(m.kt)
         return Shape((0, 0, BLOCK), (1, 1, rows), rows * BLOCK)
 
@@ -242,6 +247,8 @@ class Layout:
             return {"k": block, "c": 0, "y": 0, "x": 0, "r": row, "s": 1}
         if s.weights == "columns":
             return {"k": self.weight.strides[0], "c": s.ci, "y": 0, "x": 0, "r": 0, "s": 0}
+        if s.weights == "rows":
+            return {"k": self.weight.strides[1], "c": s.ci, "y": 0, "x": 0, "r": 0, "s": 0}
         c = self.weight_local
         tap = c * self.weight_depth
         row = tap * t.st
@@ -307,7 +314,7 @@ class Layout:
         del m
         return Config(
             input_load=load(self.input, s.byte_input),
-            weight_load=load(self.weight, s.weights != "packed"),
+            weight_load=load(self.weight, s.weights not in ("packed", "rows")),
             input_strides=strides(self.input_strides),
             weight_strides=strides(self.weight_strides),
             output_strides=strides(self.output_strides),

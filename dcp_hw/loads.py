@@ -52,6 +52,8 @@ class LoadPlan:
         self.regions["weight"] = end
         if self.layout.split.weights == "columns":
             end += p.batch * p.blocks_out * p.c * BLOCK
+        elif self.layout.split.weights == "rows":
+            end += p.batch * ceil_div(p.c, BLOCK) * p.k * BLOCK
         else:
             for step in steps if self.with_bursts else ():
                 key = self.stream.weight_key(step)
@@ -141,6 +143,8 @@ class LoadPlan:
 
     def weight(self, step: Step, buffer: int) -> Load:
         p, layout, stream = self.problem, self.layout, self.stream
+        if layout.split.weights == "rows":
+            return self._weight_rows(step, buffer)
         span, depth = stream.k_span(step.k), stream.c_span(step.c)
         columns = layout.split.weights == "columns"
         c_hi = None
@@ -188,6 +192,37 @@ class LoadPlan:
             nc=counts[2],
             b_hi=counts[1],
             c_hi=counts[2] if c_hi is None else c_hi,
+            bursts=bursts,
+        )
+
+    def _weight_rows(self, step: Step, buffer: int) -> Load:
+        """Words of 16 c: blocks of c, then blocks of k, then 16 of k."""
+        p, s, stream = self.problem, self.layout.split, self.stream
+        span, depth = stream.k_span(step.k), stream.c_span(step.c)
+        c_blocks, k_blocks = ceil_div(depth.count, BLOCK), ceil_div(span.count, BLOCK)
+        if s.co > 1:
+            c_blocks = ceil_div(depth.lanes, s.ci) * self.layout.weight.extents[0]
+        if s.ko > 1:
+            k_blocks = ceil_div(span.lanes, BLOCK) * span.steps
+            if span.steps != self.mapping.kt and span.lanes > BLOCK:
+                raise Unmappable("outer lanes of rows need whole tiles")
+        if max(c_blocks, k_blocks) > MAX_COUNT or c_blocks > 256:
+            raise Unmappable("a weight tile is too large for one LOAD")
+        bursts: tuple[Burst, ...] = ()
+        if self.with_bursts and "weight" in self.regions:
+            total = ceil_div(p.c, BLOCK)
+            block = np.minimum(depth.first // BLOCK + np.arange(c_blocks), total - 1)
+            pixel = np.minimum(span.first + np.arange(k_blocks * BLOCK), p.k - 1)
+            words = (step.b * total + block[:, None]) * p.k + pixel[None]
+            bursts = compress(self.regions["weight"] + words.reshape(-1) * BLOCK, BLOCK)
+        return Load(
+            tensor="weight",
+            buffer=buffer,
+            na=c_blocks,
+            nb=k_blocks,
+            nc=BLOCK,
+            b_hi=k_blocks,
+            c_hi=BLOCK,
             bursts=bursts,
         )
 

@@ -82,7 +82,7 @@ class LaneSplit:
         ci, co: inner and outer lanes of c.
         s_slots: s lanes are neighbouring bytes of a bank.
         byte_input: input banks take one byte of each word.
-        weights: `packed`, `taps` or `columns` (see `layout`).
+        weights: `packed`, `taps`, `columns` or `rows` (see `layout`).
     """
 
     lanes: dict[str, int]
@@ -167,8 +167,10 @@ def split_lanes(
             weights = "taps"
     elif problem.activation_weights and ki == BLOCK and axes.chain != "weight":
         neighbours = {"c"} if ci == min(lanes["c"], slots[1]) else set()
-        if on_ports <= neighbours:
+        if on_ports <= neighbours and not problem.weight_rows:
             weights = "columns"
+        elif on_ports <= neighbours and (ci == 1 or neighbours):
+            weights = "rows"
     return LaneSplit(
         lanes=lanes,
         axis=axis,

@@ -144,7 +144,10 @@ def memory_image(program: Program, data: DataLike) -> Bytes:
     w = canonical_weight(layer, data.w)
     if layout.split.weights == "columns":
         # pixel = reduction index, channel = column
-        put(program.regions["weight"], blocks(w[..., 0, 0].transpose(0, 1, 2)[:, :, None, :]))
+        put(program.regions["weight"], blocks(w[..., 0, 0][:, :, None, :]))
+    elif layout.split.weights == "rows":
+        # pixel = column, channel = reduction index
+        put(program.regions["weight"], blocks(w[..., 0, 0].transpose(0, 2, 1)[:, :, None, :]))
     else:
         for (b, k, c), (address, _) in program.weight_tiles.items():
             put(address, pack_weight_tile(layout, stream, w[b], k, c))

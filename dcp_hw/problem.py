@@ -44,6 +44,7 @@ class Problem:
         patch: words of one row of a patch; not 0 where windows do not overlap (stride = taps) and
             the input is c4: a window is then one pixel with 16 channels per word.
         activation_weights: the second operand lies in memory in the activation layout.
+        weight_rows: it does so with its reduction index along the channels.
         shared_params: all nests have the same scale parameters.
         padded_groups: a grouped convolution done as a dense one with zero weights.
     """
@@ -68,6 +69,7 @@ class Problem:
     c4: bool = False
     patch: int = 0
     activation_weights: bool = False
+    weight_rows: bool = False
     shared_params: bool = True
     padded_groups: bool = False
 
@@ -138,6 +140,7 @@ def _matrix(layer: Layer) -> Problem:
         stored_y=1,
         stored_x=layer.M,
         activation_weights=batched,
+        weight_rows=batched and layer.transposed == 1,
     )
 
 

@@ -173,7 +173,7 @@ def _layer(rng: random.Random) -> Layer:
     if operator == "bgemm":
         return Layer(
             name="bgemm", operator="bgemm", B=rng.choice((1, 2, 3)), M=size(13), N=size(20),
-            K=size(20),
+            K=size(20), transposed=rng.choice((0, 1)),
         )  # fmt: skip
     window_r, window_s = rng.choice(((1, 1), (3, 3), (3, 1), (2, 2), (1, 3), (5, 5)))
     stride, dilation = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 1, 2))

@@ -18,7 +18,7 @@ import numpy as np
     R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, LEAD, GOAL, COUNT,
 ) = range(55)  # fmt: skip
 
-PACKED, TAPS, COLUMNS = 0, 1, 2
+PACKED, TAPS, COLUMNS, ROWS = 0, 1, 2, 3
 NO_CHAIN, INPUT_CHAIN, WEIGHT_CHAIN, OUTPUT_CHAIN = 0, 1, 2, 3
 TILE_ORDERS = ("kyx", "yxk", "ykx")
 MAX_COUNT = 1023
@@ -66,7 +66,7 @@ def weight_bytes(g: np.ndarray, kt: int, ct: int) -> int:
         if size > 16 and g[WEIGHT_LOCAL] > 1:
             size = g[RT] * 16
         return kt * _ceil(size, 16) * 16
-    if g[WEIGHTS] == COLUMNS:
+    if g[WEIGHTS] == COLUMNS or g[WEIGHTS] == ROWS:
         return kt * _ceil(ct * g[CI], 16) * 16
     depth = 1 if g[DEPTHWISE] == 1 else ct
     return _ceil(kt * g[RT] * g[ST] * depth * g[WEIGHT_LOCAL], 16) * 16
@@ -236,6 +236,9 @@ def estimate(
     elif g[WEIGHTS] == COLUMNS:
         weight_one = _ceil(min(k_tile, g[K]), 16) * min(g[NC] * ct, _ceil(g[C], g[CI]) * g[CI])
         weight_words = _ceil(g[K], 16) * c_steps * g[NC]
+    elif g[WEIGHTS] == ROWS:
+        weight_one = _ceil(min(k_tile, g[K]), 16) * 16 * _ceil(min(g[NC] * ct, g[C]), 16)
+        weight_words = _ceil(g[K], 16) * 16 * c_tiles * _ceil(min(g[NC] * ct, g[C]), 16)
     else:
         lanes = min(g[NK], g[K]) * g[WEIGHT_BANKS_2]
         if g[CHAIN] == WEIGHT_CHAIN:

@@ -55,9 +55,10 @@ class Operator(StrEnum):
     def fields(self) -> frozenset[str]:
         """Names of the fields of `Layer` that mean something for this operator."""
         window = ("stride", "padding", "dilation", "groups", "iy", "ix")
-        return frozenset(
-            ("name", "operator", "count", *self.dims, *(window if self.is_convolution else ()))
-        )
+        more = window if self.is_convolution else ()
+        if self is Operator.BGEMM:
+            more = ("transposed",)
+        return frozenset(("name", "operator", "count", *self.dims, *more))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,9 @@ class Layer:
     `iy` and `ix` are height and width of the stored input without padding. Left out, they are
     the smallest that give Y and X; a network may have more (a strided convolution that ends
     short of the last row). For matrix products they stay None.
+
+    `transposed` is 1 for a `bgemm` whose second operand lies in memory as `B x N x K`, as the keys
+    of an attention do: the reduction index runs along channels, in both operands.
 
     Raises: InputError for a layer that cannot exist; the message names the field.
     """
@@ -88,6 +92,7 @@ class Layer:
     groups: int = 1
     iy: int | None = None
     ix: int | None = None
+    transposed: int = 0
     count: int = 1
 
     def __post_init__(self) -> None:
@@ -117,12 +122,11 @@ class Layer:
             value = getattr(self, field.name)
             if field.name in ("name", "operator") or (value is None and field.name in ("iy", "ix")):
                 continue
-            least = 0 if field.name == "padding" else 1
+            least = 0 if field.name in ("padding", "transposed") else 1
+            most = 1 if field.name == "transposed" else MAX_SIZE
             is_integer = isinstance(value, int) and not isinstance(value, bool)
-            if not is_integer or not least <= value <= MAX_SIZE:
-                raise self._error(
-                    field.name, f"is {value!r}", f"an integer from {least} to {MAX_SIZE}"
-                )
+            if not is_integer or not least <= value <= most:
+                raise self._error(field.name, f"is {value!r}", f"an integer from {least} to {most}")
 
     def _check_unused(self) -> None:
         used = self.operator.fields
@@ -197,7 +201,10 @@ class Layer:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the second operand: `K x C/groups x R x S`, `K x N` or `B x K x N`."""
+        """Shape of the second operand: `K x C/groups x R x S`, `K x N` or `B x K x N`.
+
+        `transposed` says how it lies in memory, not what it is.
+        """
         if self.operator.is_convolution:
             return (self.K, self.C // self.groups, self.R, self.S)
         return self._with_batch(self.K, self.N)

@@ -80,7 +80,7 @@ def attention_layers(name: str, module: nn.MultiheadAttention, x: Tensor, y: Ten
     batched = {"operator": Operator.BGEMM, "B": heads, "M": tokens}
     return [
         _gemm(f"{name}_qkv", tokens, 3 * features, features),
-        Layer(name=f"{name}_scores", N=tokens, K=head_features, **batched),
+        Layer(name=f"{name}_scores", N=tokens, K=head_features, transposed=1, **batched),
         Layer(name=f"{name}_values", N=head_features, K=tokens, **batched),
         _gemm(f"{name}_out_proj", tokens, features, features),
     ]

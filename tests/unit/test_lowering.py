@@ -104,6 +104,29 @@ def test_network_layer(kind: str, layer: Layer) -> None:
     run_and_check(found[1])
 
 
+@pytest.mark.parametrize("kind", ["unicast_tree", "unicast_tree_16", "nvdla"])
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 21, 24), (5, 70, 100)])
+def test_a_second_operand_is_taken_as_an_earlier_layer_wrote_it(
+    kind: str, transposed: int, m: int, n: int, k: int
+) -> None:
+    layer = Layer(name="attend", operator="bgemm", B=2, M=m, N=n, K=k, transposed=transposed)
+    found = best_mapping(layer, design_of(kind), effort="quick")
+    assert not isinstance(found, Infeasible), found
+    program = found[1]
+    run_and_check(program)
+    second = make_data(layer, seed=3).w
+    lies = second.transpose(0, 2, 1) if transposed else second  # pixels x channels
+    pixels, channels = lies.shape[1:]
+    written = np.zeros((2, -(-channels // 16) * 16, pixels), dtype=np.int8)
+    written[:, :channels] = lies.transpose(0, 2, 1)
+    words = written.reshape(2, -1, 16, pixels).transpose(0, 1, 3, 2).tobytes()
+    start = program.regions["weight"]
+    memory = memory_image(program, make_data(layer, seed=3))
+    assert memory[start : start + len(words)].tobytes() == words
+    assert start + len(words) == program.regions["params"]
+
+
 def test_partial_sums_stay_on_chip() -> None:
     layer = Layer(name="deep", operator="gemm", M=6, N=32, K=64)
     lanes = {"axis1": (("k", 16), ("x", 2)), "axis2": (("c", 4),)}
