@@ -162,9 +162,12 @@ class Space:
         return {**found, **named}
 
 
+_PES = ((8, 1, 64), (528, 2, 32), (1056, 4, 32), (2112, 8, 32))
+"""8 to 4096: first, step / 8, how many; the step grows with the number."""
+
 _HARDWARE = {
     "full": {
-        "pes": tuple(range(8, 2049, 8)),
+        "pes": tuple(first + 8 * step * i for first, step, count in _PES for i in range(count)),
         "noc_bw": (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 96, 128, 192, 256),
         "l1_bytes": (16, 32, 64, 128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096),
         "l2_kib": (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048),
