@@ -41,6 +41,7 @@ from dcp_hw.maestro.honest_plan import (
     Integers,
     Plan,
 )
+from dcp_hw.maestro.honest_whole import whole_table
 
 # Columns of a row of counts.
 MACS, SUMS_READ, L2_REQUIRED, SHARED_REQUIRED, REQUIRED, BUFFERS = 0, 1, 2, 3, 4, 7
@@ -191,6 +192,9 @@ def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
     if w[TABLE + d - 2, KEY] == key:
         return
     w[TABLE + d - 2, KEY] = key
+    steps, number = _uncoupled(w, d, view, at)
+    if whole_table(w, d, view, at, own if shared else -1, steps, number):
+        return
     for loop in range(d, d + 3, 2):
         key = splits << 4 | (view + 1) << 2
         if w[LISTED, loop] != key:

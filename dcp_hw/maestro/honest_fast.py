@@ -59,7 +59,8 @@ from dcp_hw.metrics import Infeasible
 FEASIBLE, NO_PES, L1_FULL, L2_FULL = range(4)
 """Reasons of a batch; `reason_text` words them."""
 
-_KERNEL = ("axis", "count", "fast", "input", "kinds", "plan", "rest", "time")  # compiled files
+_KERNEL = ("axis", "count", "fast", "input", "kinds", "plan", "rest", "time", "whole")
+"""Files that are compiled into one loop."""
 
 _STRIPE = 4096  # mappings that one thread takes at a time
 
