@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dcp_hw.errors import InputError
 from dcp_hw.maestro import honest_batch
 from dcp_hw.maestro.audit_mappings import Check, checks, least
-from dcp_hw.maestro.batch_file import pieces, plain
+from dcp_hw.maestro.batch_file import columns_of, pieces
 from dcp_hw.maestro.compat import CompatResult, MaestroHardware, evaluate
 from dcp_hw.maestro.compat_batch import COLUMNS, INTEGERS, evaluate_table
 from dcp_hw.maestro.compat_build import KINDS, NAMES, Ints
@@ -168,8 +168,7 @@ def of_batch_file(path: Path, where: tuple[str, str] | None, threads: int) -> It
     row = 1
     try:
         for piece in pieces(path):
-            columns = {name: plain(piece.column(name)) for name in piece.column_names}
-            yield _of_columns(columns, where, threads, row)
+            yield _of_columns(columns_of(piece), where, threads, row)
             row += piece.num_rows
     except InputError as error:
         text = str(error)

@@ -33,7 +33,7 @@ def evaluate_file(source: Path, target: Path, mode: str, *, threads: int = 1) ->
     row, failed = 1, 0
     try:
         for piece in pieces(source):
-            columns = {name: plain(piece.column(name)) for name in piece.column_names}
+            columns = columns_of(piece)
             found = engine(columns, threads=threads, first_row=row)
             writer = writer or _Writer(partial, target.name)
             writer.write(found)
@@ -98,11 +98,27 @@ def _check_once(path: Path, names: list[str]) -> None:
         raise InputError(f"{path}: column {', '.join(twice)[:80]} more than once; accepted: once")
 
 
-def plain(column: pa.ChunkedArray) -> Any:
-    """A column as NumPy integers or as a list of texts."""
-    if pa.types.is_integer(column.type) and not column.null_count:
-        return column.to_numpy()
-    return column.to_pylist()
+def columns_of(piece: pa.Table) -> dict[str, Any]:
+    """The columns of a piece, as NumPy integers or as lists of numbers and texts.
+
+    Raises: InputError for a column of anything else, or of text that is not UTF-8.
+    """
+    columns = {}
+    for name in piece.column_names:
+        column = piece.column(name)
+        kind = column.type
+        if pa.types.is_integer(kind) and not column.null_count:
+            columns[name] = column.to_numpy()
+            continue
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise InputError(
+                f"column {name} holds {kind}; accepted: numbers or text".replace("\n", " ")
+            )
+        try:
+            columns[name] = column.to_pylist()
+        except UnicodeDecodeError:
+            raise InputError(f"column {name} is not text; accepted: UTF-8") from None
+    return columns
 
 
 class _Writer:

@@ -277,6 +277,26 @@ def test_enough_files_are_refused() -> None:
     assert sum(REFUSED.values()) >= 300
 
 
+@pytest.mark.parametrize("name", ["type", "K", "pes", "mapping"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        *([True], [16.5], [float("inf")], [[16]], [{"a": 1}], [b"\xff16"], [-1], [1 << 62]),
+        *(pa.array([(1 << 64) - 1], pa.uint64()), pa.array([0], pa.date32())),
+    ],
+    ids=str,
+)
+def test_parquet_columns_of_other_types_are_refused(
+    name: str, column: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = next(csv.DictReader(io.StringIO(TABLE)))
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({key: [cell] for key, cell in row.items()} | {name: column}), path)
+    for command in batch(path, tmp_path):
+        assert cli.main(command) == 2
+        assert re.search(rf"file.parquet: .*{name}.*accepted: ", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_folders_and_missing_files_are_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
