@@ -32,11 +32,14 @@ class Least:
     outputs: Ints
 
 
-def least(kinds: Ints, sizes: Ints, strides: Ints, first_row: int = 1) -> Least:
+def least(
+    kinds: Ints, sizes: Ints, strides: Ints, padding: Ints | int = 0, *, first_row: int = 1
+) -> Least:
     """What the layers of a table take at least; input positions that no window reads are left out.
 
     Args:
         kinds: n; sizes: n x 9; strides: n x 2, of X and Y; as in `Table`.
+        padding: n; how much of Y and X is padding, on every side, and need not be read.
 
     Raises: InputError for a layer beyond 64-bit counters.
     """
@@ -49,6 +52,9 @@ def least(kinds: Ints, sizes: Ints, strides: Ints, first_row: int = 1) -> Least:
         )
     lines, read_lines = _windows(whole["Y"], whole["R"], strides[:, 1])
     columns, read_columns = _windows(whole["X"], whole["S"], strides[:, 0])
+    read_lines, read_columns = (
+        np.maximum(read - 2 * padding, 0) for read in (read_lines, read_columns)
+    )
     channels = np.where(kinds % 4 == 1, whole["C"], whole["K"])  # of the output
     reduced = np.where(kinds % 4 == 1, 1, whole["C"]) * whole["R"] * whole["S"]
     images = whole["N"] * whole["G"]

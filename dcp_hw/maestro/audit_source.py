@@ -21,12 +21,12 @@ from dcp_hw.maestro.audit_mappings import Check, checks, least
 from dcp_hw.maestro.batch_file import columns_of, pieces
 from dcp_hw.maestro.compat import CompatResult, MaestroHardware, evaluate
 from dcp_hw.maestro.compat_batch import COLUMNS, INTEGERS, evaluate_table
-from dcp_hw.maestro.compat_build import KINDS, NAMES, Ints
 from dcp_hw.maestro.compat_columns import columns as result_columns
-from dcp_hw.maestro.compat_table import HARDWARE, Table, integer_column, parse_mappings, table
+from dcp_hw.maestro.compat_table import integer_column, table
 from dcp_hw.maestro.dataflow import Dataflow
 from dcp_hw.maestro.gamma import load_gamma_layers, parse_genome
-from dcp_hw.maestro.layer import INT_MAX, OVERLAP, MaestroLayer
+from dcp_hw.maestro.honest_maestro import table_of
+from dcp_hw.maestro.layer import INT_MAX, MaestroLayer
 from dcp_hw.maestro.mapping import Mapping
 from dcp_hw.maestro.mapping_file import load_mapping
 from dcp_hw.maestro.syntax import read_text
@@ -97,49 +97,20 @@ def of_genomes(path: Path, layers: Path, hardware: MaestroHardware) -> Piece:
 
 def _of_cases(source: str, cases: Sequence[Case], hardware: MaestroHardware) -> Piece:
     claims = _claims([evaluate(x, mapping, hardware, batched=n) for x, mapping, n in cases])
-    rows = _table(cases, hardware)
+    nothing = Mapping(((),))
+    rows = table_of([(x, mapping or nothing) for x, mapping, _ in cases], hardware)
     limits = {
         name: np.full(len(cases), size)
         for name in _LIMITS
         if (size := getattr(hardware, name)) < INT_MAX
     }
-    names = [layer.name for layer, _, _ in cases]
     try:
-        return _piece(names, rows, claims, limits, first_row=1, threads=1)
+        bounds = checks(least(rows.kinds, rows.sizes, rows.strides), rows.hardware, claims, limits)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-
-
-def _table(cases: Sequence[Case], hardware: MaestroHardware) -> Table:
-    """The cases as arrays; a layer without a mapping has an empty one."""
-    texts = ["" if mapping is None else str(mapping) for _, mapping, _ in cases]
-    directives, starts = [np.zeros((0, 4), dtype=np.int64)], [0]
-    for text in texts:
-        if text:
-            directives.append(parse_mappings([text])[0])
-        starts.append(starts[-1] + (len(directives[-1]) if text else 0))
-    kinds = [KINDS.index(x.type.model) + 4 * x.batched for x, _, _ in cases]
-    machine = [getattr(hardware, name) for name in HARDWARE]
-    return Table(
-        np.concatenate(directives),
-        np.array(starts, dtype=np.int64),
-        np.array([[_size(x, name) for name in NAMES[:9]] for x, _, _ in cases], dtype=np.int64),
-        np.array([[_stride(x, axis) for axis in "XY"] for x, _, _ in cases], dtype=np.int64),
-        np.array(kinds, dtype=np.int64),
-        np.array([machine] * len(cases), dtype=np.int64),
-    )
-
-
-def _size(layer: MaestroLayer, dim: str) -> int:
-    """Size of a dimension, 0 if the layer has none; Y and X of the input."""
-    size = layer.size
-    if dim in OVERLAP and (outputs := size.get(f"{dim}'")):
-        return outputs + size[OVERLAP[dim]] - 1
-    return size.get(dim, 0)
-
-
-def _stride(layer: MaestroLayer, axis: str) -> int:
-    return layer.stride.get(axis, layer.stride.get(f"{axis}'", 1))
+    found = honest_batch.evaluate_table(rows, **limits)
+    names = [layer.name for layer, _, _ in cases]
+    return _piece(names, claims, bounds, found, np.ones(len(cases), dtype=bool))
 
 
 def _claims(results: Sequence[CompatResult | Infeasible]) -> Result:
@@ -194,25 +165,18 @@ def _of_columns(
         if where[0] not in columns:
             raise InputError(f"column {where[0]} is missing; have {', '.join(columns)}")
         chosen = np.array([_text(cell) == where[1] for cell in columns[where[0]]], dtype=bool)
-    return _piece(names, rows, claims, limits, first_row=row, threads=threads, chosen=chosen)
+    padding = integer_column(columns, "padding", len(rows), row)
+    floor = least(rows.kinds, rows.sizes, rows.strides, padding, first_row=row)
+    bounds = checks(floor, rows.hardware, claims, limits)
+    found = honest_batch.evaluate_batch(columns, threads=threads, first_row=row)
+    return _piece(names, claims, bounds, found, chosen)
 
 
 def _piece(
-    names: list[str],
-    rows: Table,
-    claims: Result,
-    limits: Columns[str, Ints],
-    *,
-    first_row: int,
-    threads: int,
-    chosen: NDArray[np.bool_] | None = None,
+    names: list[str], claims: Result, bounds: list[Check], found: Result, chosen: NDArray[np.bool_]
 ) -> Piece:
-    floor = least(rows.kinds, rows.sizes, rows.strides, first_row)
-    bounds = checks(floor, rows.hardware, claims, limits)
-    found = honest_batch.evaluate_table(rows, **limits, threads=threads)
+    """The piece of claims by compat mode and of results of the honest model."""
     honest = np.where(found["infeasible"] == "", found["runtime"].astype(np.float64), np.nan)
-    if chosen is None:
-        chosen = np.ones(len(rows), dtype=bool)
     return Piece(names, claims, bounds, honest, found["infeasible"], chosen)
 
 
