@@ -24,7 +24,7 @@ TORCH   := .venv/torch.stamp
 PYTHON_SOURCES := $(shell find dcp_hw tensorlib sim predictors -type f -not -path '*/__pycache__/*' 2>/dev/null)
 SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rtl_templates/project -maxdepth 4 -type f -not -path '*/target/*' 2>/dev/null)
 
-.PHONY: help setup setup-torch generate test test-unit test-scala test-rtl test-flow \
+.PHONY: help setup setup-torch generate dataset test test-unit test-scala test-rtl test-flow \
         regress lint format bench lock clean dse FORCE
 
 help: ## This list
@@ -67,6 +67,11 @@ STYLE ?= kc-p
 
 dse: $(MAIN) ## Sweep hardware of a dataflow STYLE (kc-p, yr-p, yx-p) on LAYERSET, limits in ARGS
 	$(DCP) dse --style '$(STYLE)' --layerset '$(LAYERSET)' $(if $(LAYERS),--layers '$(LAYERS)') $(ARGS)
+
+# --- data ----------------------------------------------------------------------------
+
+dataset: $(MAIN) ## 2,000 layers x 2,000 dataflows with their metrics, as Parquet [SEED]
+	$(DCP) dataset --space maestro --layers 2000 --dataflows 2000 --seed '$(SEED)'
 
 # --- checks -------------------------------------------------------------------------
 

