@@ -1,160 +1,155 @@
-"""The exact latency of a mapping without its commands: rows for the cycle model, made once each.
+"""Exact cycles and counters of mappings without their commands: compiled, many in one call.
 
-Equal tiles have equal commands apart from buffers, so that a row is computed for the first of
-them only. The order of commands is that of `Lowering`; tests compare both.
+`stream_kernel` makes the cycle model's rows from integers; tests compare it with `Lowering` and
+`predict`, which decide about the few mappings that have no room in it.
 """
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from threading import local
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcp_hw.lowering import Lowering
 from dcp_hw.mapping import Mapping, Unmappable
 from dcp_hw.problem import Problem
-from dcp_hw.tiles import Step
-from tensorlib import timing_kernel as kernel
+from dcp_hw.stream_counts import COUNTERS as COUNTER_COUNT
+from dcp_hw.stream_kernel import NO_ROOM, Scratch, new_scratch, run_mappings
+from dcp_hw.stream_plan import StreamPlan, mapping_row, stream_plan
+from tensorlib.activity import COUNTERS
 from tensorlib.design import Design
-from tensorlib.program import TENSORS, Config, End, Exec, Lanes, Load, Store
+from tensorlib.errors import AnalysisError
+from tensorlib.timing import Prediction, predict
 
-Row = tuple[int, ...]
+Ints = NDArray[np.int64]
 
-
-class RowLoads:
-    """Rows of LOADs; stands for the `LoadPlan` of a `Lowering`."""
-
-    def __init__(self, lowering: Lowering) -> None:
-        self.plan, self.stream = lowering.loads, lowering.stream
-        self.depthwise = lowering.problem.depthwise
-        self.params_tiles, self.params_key = self.plan.params_tiles, self.plan.params_key
-        self.regions = self.plan.regions
-        self._rows: dict[tuple[Any, ...], tuple[int, ...]] = {}
-
-    def _row(self, key: tuple[Any, ...], build: Any, step: Step, buffer: int) -> Row:
-        if key not in self._rows:
-            c: Load = build(step, 0)
-            self._rows[key] = c.walk
-        return (Load.op, TENSORS.index(key[0]), buffer, *self._rows[key])
-
-    def input(self, step: Step, buffer: int) -> Row:
-        """Row of an input LOAD."""
-        span = self.stream.k_span(step.k) if self.depthwise else self.stream.c_span(step.c)
-        key = ("input", span.count, step.y, step.x)
-        return self._row(key, self.plan.input, step, buffer)
-
-    def weight(self, step: Step, buffer: int) -> Row:
-        """Row of a weight LOAD."""
-        key = ("weight", self.stream.k_span(step.k).count, self.stream.c_span(step.c).count)
-        return self._row(key, self.plan.weight, step, buffer)
-
-    def params(self, step: Step, buffer: int) -> Row:
-        """Row of a LOAD of parameters."""
-        return self._row(("params", self.params_key(step)), self.plan.params, step, buffer)
+FEW_EXECS, MOST_EXECS = 1 << 11, 1 << 17
+CHUNK = 64
+"""Mappings that a thread takes at a time."""
 
 
-class RowLanes:
-    """The row of LANES; stands for the `LaneTable` of a `Lowering`, whose checks it leaves out."""
+class Exact(NamedTuple):
+    """What the cycle model says of some mappings.
 
-    def command(self) -> Row:
-        """Row of the LANES command."""
-        return (Lanes.op,)
+    Attributes:
+        cycles: int64 `n`; 0 where a mapping cannot run.
+        counters: int64 `n x 23`, in the order of `tensorlib.activity.COUNTERS`; `0 x 23` if they
+            were not wanted.
+    """
+
+    cycles: Ints
+    counters: Ints
 
 
-class RowLowering(Lowering):
-    """A lowering whose commands are rows of the cycle model's table."""
-
-    def __init__(
-        self, problem: Problem, design: Design, mapping: Mapping, *, int32: bool = False
-    ) -> None:
-        super().__init__(problem, design, mapping, int32=int32, bursts=False)
-        self.loads = RowLoads(self)  # type: ignore[assignment]
-        self.table = RowLanes()  # type: ignore[assignment]
-        self._exec_rows: dict[tuple[Any, ...], Row] = {}
-        self._store_rows: dict[tuple[Any, ...], list[Row]] = {}
-
-    def _key(self, step: Step) -> tuple[Any, ...]:
-        s = self.stream
-        counts = (s.k_span(step.k), s.c_span(step.c), s.y_span(step.y), s.x_span(step.x))
-        return (*(c.count for c in counts), step.sk, step.sy, step.sx, step.rows, step.taps)
-
-    def _exec(self, step: Step, **settings: Any) -> Row:  # type: ignore[override]
-        key = self._key(step)
-        if key not in self._exec_rows:
-            bounds = tuple(self.stream.bounds(step)[loop] for loop in self.mapping.order)
-            self._check_distance(bounds)
-            chained = self.design.chain_tensor is not None
-            depth = self.layout.sweep_depth if chained else len(bounds)
-            steps = prod(bounds[:depth])
-            least = self.design.sweep_min if chained else 0
-            self._exec_rows[key] = (steps, prod(bounds[depth:]), max(steps, least))
-        return (
-            Exec.op,
-            *settings["buffers"],
-            *settings["release"],
-            settings["complete"],
-            *self._exec_rows[key],
-        )
-
-    def _stores_of(  # type: ignore[override]
-        self,
-        step: Step,
-        buffer: int,
-        address: int | None,
-        params_buffer: int = 0,
-        *,
-        release_params: bool = False,
-    ) -> list[Row]:
-        key = self._key(step)
-        if key not in self._store_rows:
-            rows = []
-            for shape in self.plan.shapes_of(step):
-                words = 4 if self.int32 else len(shape.mask)
-                batch = 1 if self.int32 or self.plan.group == 16 else shape.bounds[0]
-                rows.append((prod(shape.bounds) // batch, batch, words))
-            self._store_rows[key] = rows
-        rows = self._store_rows[key]
-        return [
-            (
-                Store.op,
-                buffer,
-                n == len(rows) - 1,
-                not self.int32,
-                params_buffer,
-                release_params and n == len(rows) - 1,
-                *row,
-            )
-            for n, row in enumerate(rows)
-        ]
+def evaluate(
+    problem: Problem, design: Design, mapping: Mapping, *, int32: bool = False
+) -> Prediction | str:
+    """The exact prediction of a mapping by its commands, or why it cannot run."""
+    try:
+        lowering = Lowering(problem, design, mapping, int32=int32, bursts=False)
+        return predict(design, list(lowering.commands()))
+    except (Unmappable, AnalysisError) as error:
+        return str(error)
 
 
 def latency(
     problem: Problem, design: Design, mapping: Mapping, *, int32: bool = False
 ) -> int | str:
-    """Exact cycles of a mapping, equal to `predict` on its commands; or why it cannot run.
+    """Exact cycles of a mapping, equal to `predict` on its commands; or why it cannot run."""
+    cycles = int(evaluate_batch(problem, design, [mapping], int32=int32).cycles[0])
+    if cycles:
+        return cycles
+    answer = evaluate(problem, design, mapping, int32=int32)
+    return answer if isinstance(answer, str) else answer.latency_cycles
 
-    Limits of the LANES entries are not checked: lower what is chosen.
+
+def evaluate_batch(
+    problem: Problem,
+    design: Design,
+    mappings: Sequence[Mapping],
+    *,
+    int32: bool = False,
+    counters: bool = False,
+    threads: int = 1,
+) -> Exact:
+    """Exact cycles, and counters if wanted, of mappings of one layer on one design.
+
+    Args:
+        threads: the work releases Python's lock.
     """
-    try:
-        rows: list[Row] = []
-        for item in RowLowering(problem, design, mapping, int32=int32).commands():
-            if isinstance(item, tuple):
-                rows.append(item)
-            else:
-                assert isinstance(item, Config | End)
-                rows.append((item.op,))
-    except Unmappable as error:
-        return str(error)
-    table = np.zeros((len(rows), kernel.COLUMNS), dtype=np.int64)
-    for index, row in enumerate(rows):
-        table[index, : len(row)] = row
-    counts = [sum(row[0] == op for row in rows) for op in (Load.op, Exec.op, Store.op)]
-    state = kernel.new_state(*counts, len(rows))
-    begin, end = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-    fill = design.input.chain_length or design.weight.chain_length
-    lane_words = 1 + design.rows + design.cols
-    setup = (design.r_in, design.r_out, lane_words, fill, design.finish_cycles)
-    if kernel.decode(table, state, begin, end, setup) < len(rows):
-        return "the program waits for ever"
-    return int(state.heads[5]) + 1
+    found = Exact(
+        np.zeros(len(mappings), dtype=np.int64),
+        np.zeros((len(mappings) if counters else 0, COUNTER_COUNT), dtype=np.int64),
+    )
+    order = sorted(range(len(mappings)), key=lambda n: (mappings[n].axis1, mappings[n].axis2))
+    jobs = []
+    for lanes, group in groupby(order, key=lambda n: (mappings[n].axis1, mappings[n].axis2)):
+        plan = stream_plan(problem, design, lanes, int32=int32)
+        if plan is None:
+            continue
+        places = np.array(list(group))
+        rows = np.array([mapping_row(mappings[n]) for n in places], dtype=np.int64)
+        jobs += [
+            (plan, rows[n : n + CHUNK], places[n : n + CHUNK]) for n in range(0, len(rows), CHUNK)
+        ]
+
+    def work(job: tuple[StreamPlan, Ints, Ints]) -> list[int]:
+        plan, rows, places = job
+        answer, left_out = run_rows(plan, rows, counters=counters)
+        found.cycles[places] = answer.cycles
+        if counters:
+            found.counters[places] = answer.counters
+        return [int(places[n]) for n in left_out]
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            left_out = [n for some in pool.map(work, jobs) for n in some]
+    else:
+        left_out = [n for job in jobs for n in work(job)]
+    for n in left_out:
+        answer = evaluate(problem, design, mappings[n], int32=int32)
+        found.cycles[n] = answer.latency_cycles if isinstance(answer, Prediction) else 0
+        if counters and isinstance(answer, Prediction):
+            found.counters[n] = [answer.counters[name] for name in COUNTERS]
+    return found
+
+
+_own = local()
+
+
+def _scratch(execs: int) -> Scratch:
+    """The thread's scratch, with room for at least that many EXECs."""
+    have: tuple[int, Scratch] | None = getattr(_own, "scratch", None)
+    if have is None or have[0] < execs:
+        have = (execs, new_scratch(execs))
+        _own.scratch = have
+    return have[1]
+
+
+def run_rows(plan: StreamPlan, rows: Ints, *, counters: bool = False) -> tuple[Exact, list[int]]:
+    """Exact cycles and counters of mappings with equal lanes, and those that found no room.
+
+    Args:
+        rows: `n x MAPPING_COUNT`, as `mapping_row`.
+    """
+    cycles = np.zeros(len(rows), dtype=np.int64)
+    counts = np.zeros((len(rows) if counters else 0, COUNTER_COUNT), dtype=np.int64)
+    left_out, first, room = [], 0, FEW_EXECS
+    while first < len(rows):
+        done = run_mappings(plan, rows, _scratch(room), first, cycles, counts)
+        if done == len(rows):
+            break
+        if room >= MOST_EXECS:
+            left_out.append(done)
+            cycles[done] = 0
+            room, done = FEW_EXECS, done + 1
+        else:
+            room *= 8
+        first = done
+    assert NO_ROOM not in cycles
+    return Exact(cycles, counts), left_out

@@ -6,7 +6,7 @@ ranked by the exact cycle model on their commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product, zip_longest
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from dcp_hw import scan
 from dcp_hw.axes import axes_of
-from dcp_hw.fast import latency
+from dcp_hw.fast import evaluate, evaluate_batch
 from dcp_hw.lane_options import constants, lane_options, mapping_of
-from dcp_hw.lowering import Lowering, Program, lower
-from dcp_hw.mapping import LaneSplit, Mapping, Unmappable
+from dcp_hw.lowering import Program, lower
+from dcp_hw.mapping import LaneSplit, Mapping
 from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import BLOCK, Problem, ceil_div, problem_of
 from dcp_hw.workload import Layer
+from tensorlib.activity import COUNTERS
 from tensorlib.design import Design
-from tensorlib.errors import AnalysisError
-from tensorlib.timing import Prediction, predict
+from tensorlib.timing import Prediction
 
 OBJECTIVES = ("latency", "energy", "edp")
 
@@ -41,19 +41,23 @@ class Effort:
     """How long to search: lanes scanned, estimates kept, mappings ranked exactly.
 
     Attributes:
+        near: lanes that need more steps than so many mappings are estimated to take are left out.
+        starts: best of the ranked mappings that are refined step by step.
         every: loops of at most so many steps get tiles of every size, not only balanced ones.
     """
 
     lanes: int
     keep: int
     exact: int
+    near: int
+    starts: int
     every: int
 
 
 EFFORTS = {
-    "quick": Effort(lanes=24, keep=8, exact=6, every=4),
-    "normal": Effort(lanes=60, keep=24, exact=24, every=8),
-    "thorough": Effort(lanes=200, keep=64, exact=96, every=24),
+    "quick": Effort(lanes=24, keep=8, exact=48, near=6, starts=1, every=4),
+    "normal": Effort(lanes=60, keep=24, exact=300, near=24, starts=6, every=8),
+    "thorough": Effort(lanes=200, keep=64, exact=2000, near=96, starts=24, every=24),
 }
 
 Score = Callable[[Prediction], float]
@@ -88,11 +92,12 @@ def best_mapping(
         found = _best(problem, design, score, EFFORTS["thorough"], int32, goals)
     if isinstance(found, Infeasible):
         return Infeasible(f"{layer.name}: {found.reason}")
-    mapping, prediction = found
-    program = lower(layer, design, mapping, int32=int32)
-    if isinstance(program, Infeasible):
-        return program
-    return mapping, program, prediction
+    program: Program | Infeasible = Infeasible(f"{layer.name}: no mapping runs")
+    for mapping, prediction in found:
+        program = lower(layer, design, mapping, int32=int32)
+        if not isinstance(program, Infeasible):  # its numbers fit their commands
+            return mapping, program, prediction
+    return program
 
 
 def _shaped(layer: Layer, design: Design) -> Problem:
@@ -113,88 +118,113 @@ def _best(
     effort: Effort,
     int32: bool,
     goals: tuple[str, ...],
-) -> tuple[Mapping, Prediction] | Infeasible:
+) -> Iterator[tuple[Mapping, Prediction]] | Infeasible:
+    """Mappings, best first, with what their commands take."""
     pools = [ranked(problem, design, effort, int32=int32, objective=goal) for goal in goals]
     candidates = [pair[1] for pairs in zip_longest(*pools) for pair in pairs if pair]
     if not candidates:
         return Infeasible(f"no tile of it fits design {design.name}")
     candidates = list(dict.fromkeys(candidates))
-    if score is not None and not _is_latency(score, problem, design, candidates, int32):
-        judge = _Judge(problem, design, score, int32)
-    else:
-        judge = _Judge(problem, design, None, int32)
+    judge = _Judge(problem, design, None if goals == ("latency",) else score, int32)
+    tried = _running(judge, candidates, effort.exact)
+    if not tried:
+        reason = evaluate(problem, design, candidates[-1], int32=int32)
+        return Infeasible(reason if isinstance(reason, str) else "no mapping")
+    refined = [_refined(judge, mapping) for _, mapping in tried[: effort.starts]]
+    refined.sort(key=lambda item: item[0])
+    chosen = dict.fromkeys(mapping for _, mapping in [*refined, *tried])
+    return _checked(problem, design, chosen, int32)
+
+
+def _checked(
+    problem: Problem, design: Design, mappings: Iterable[Mapping], int32: bool
+) -> Iterator[tuple[Mapping, Prediction]]:
+    """Mappings whose commands the cycle model runs."""
+    for mapping in mappings:
+        prediction = evaluate(problem, design, mapping, int32=int32)
+        if isinstance(prediction, Prediction):
+            yield mapping, prediction
+
+
+def _running(judge: _Judge, candidates: list[Mapping], most: int) -> list[tuple[float, Mapping]]:
+    """Exact values of the first `most` candidates that can run, best first."""
     tried: list[tuple[float, Mapping]] = []
-    for mapping in candidates:
-        if len(tried) >= effort.exact:
-            break
-        value = judge.value(mapping)
-        if value is not None:
-            tried.append((value, mapping))
-    for _, mapping in sorted(tried, key=lambda item: item[0]):
-        mapping = _refined(judge, mapping)
-        prediction = evaluate(problem, design, mapping, int32=int32)
-        if isinstance(prediction, Prediction):
-            return mapping, prediction
-        judge.reason = prediction
-    return Infeasible(judge.reason or "no mapping")
-
-
-def _is_latency(
-    score: Score, problem: Problem, design: Design, candidates: list[Mapping], int32: bool
-) -> bool:
-    """Whether a score is the latency, seen from the first mapping that runs."""
-    for mapping in candidates:
-        prediction = evaluate(problem, design, mapping, int32=int32)
-        if isinstance(prediction, Prediction):
-            return score(prediction) == prediction.latency_cycles
-    return False
+    first = 0
+    while first < len(candidates) and len(tried) < most:
+        some = candidates[first : first + most - len(tried)]
+        values = judge.values(some)
+        tried += [(v, m) for v, m in zip(values, some, strict=True) if v < np.inf]
+        first += len(some)
+    return sorted(tried, key=lambda item: item[0])
 
 
 class _Judge:
-    """Values of mappings, each computed once: a score, or cycles by the faster way.
-
-    Attributes:
-        reason: why the last mapping without a value cannot run.
-    """
+    """Exact values of mappings, each computed once: cycles, or a score of the prediction."""
 
     def __init__(self, problem: Problem, design: Design, score: Score | None, int32: bool) -> None:
         self.problem, self.design, self.score, self.int32 = problem, design, score, int32
-        self.reason = ""
-        self._values: dict[Mapping, float | None] = {}
+        self._values: dict[Mapping, float] = {}
 
-    def value(self, mapping: Mapping) -> float | None:
-        """Value of a mapping; None if it cannot run."""
-        if mapping not in self._values:
-            self._values[mapping] = self._evaluate(mapping)
-        return self._values[mapping]
+    def values(self, mappings: Sequence[Mapping]) -> list[float]:
+        """Values of mappings; infinite for those that cannot run."""
+        new = [m for m in dict.fromkeys(mappings) if m not in self._values]
+        if new:
+            wanted = self.score is not None
+            exact = evaluate_batch(
+                self.problem, self.design, new, int32=self.int32, counters=wanted
+            )
+            found = exact.cycles.tolist()
+            if self.score is not None:
+                found = [
+                    self.score(_prediction(cycles, counters)) if cycles else 0
+                    for cycles, counters in zip(found, exact.counters.tolist(), strict=True)
+                ]
+            ran = (exact.cycles > 0).tolist()
+            pairs = zip(found, ran, strict=True)
+            self._values |= zip(new, (v if ok else np.inf for v, ok in pairs), strict=True)
+        return [self._values[m] for m in mappings]
 
-    def _evaluate(self, mapping: Mapping) -> float | None:
-        if self.score is None:
-            cycles = latency(self.problem, self.design, mapping, int32=self.int32)
-            if isinstance(cycles, int):
-                return cycles
-            self.reason = cycles
-            return None
-        prediction = evaluate(self.problem, self.design, mapping, int32=self.int32)
-        if isinstance(prediction, Prediction):
-            return self.score(prediction)
-        self.reason = prediction
-        return None
+
+_NO_TIMES = np.zeros(0, dtype=np.int64)
 
 
-def _refined(judge: _Judge, mapping: Mapping) -> Mapping:
-    """A mapping after exact steps to better neighbours."""
-    value = judge.value(mapping)
-    assert value is not None
-    improved = True
-    while improved:
-        improved = False
-        for other in neighbours(mapping):
-            changed = judge.value(other)
-            if changed is not None and changed < value:
-                value, mapping, improved = changed, other, True
-                break
-    return mapping
+def _prediction(cycles: int, counters: list[int]) -> Prediction:
+    """A prediction without the times of commands."""
+    named = dict(zip(COUNTERS, counters, strict=True))
+    return Prediction(latency_cycles=cycles, counters=named, begin=_NO_TIMES, end=_NO_TIMES)
+
+
+def _refined(judge: _Judge, mapping: Mapping) -> tuple[float, Mapping]:
+    """A mapping after exact steps to the best neighbour, and its value."""
+    value = judge.values([mapping])[0]
+    while True:
+        others = [*neighbours(mapping), *_resized(judge.problem, mapping)]
+        values = judge.values(others)
+        best = int(np.argmin(values)) if values else 0
+        if not values or values[best] >= value:
+            return value, mapping
+        value, mapping = values[best], others[best]
+
+
+def _resized(problem: Problem, mapping: Mapping) -> Iterator[Mapping]:
+    """Mappings with one tile size changed by one tile or one step; as many EXECs per tile."""
+    lanes = dict(mapping.axis1 + mapping.axis2)
+    for loop, tile, part in (
+        ("k", "kt", "ks"),
+        ("c", "ct", ""),
+        ("y", "yt", "ys"),
+        ("x", "xt", "xs"),
+    ):
+        whole = ceil_div(problem.size(loop), lanes.get(loop, 1))
+        size = getattr(mapping, tile)
+        tiles = ceil_div(whole, size)
+        sizes = {ceil_div(whole, n) for n in (tiles - 1, tiles, tiles + 1) if n > 0}
+        sizes |= {size - 1, size + 1, size // 2, 2 * size}
+        for other in sorted(n for n in sizes - {size} if 1 <= n <= whole):
+            change = {tile: other}
+            if part:
+                change[part] = ceil_div(other, ceil_div(size, getattr(mapping, part)))
+            yield replace(mapping, **change)
 
 
 def neighbours(mapping: Mapping) -> Iterator[Mapping]:
@@ -217,17 +247,6 @@ def neighbours(mapping: Mapping) -> Iterator[Mapping]:
             yield replace(mapping, order=order)
 
 
-def evaluate(
-    problem: Problem, design: Design, mapping: Mapping, *, int32: bool = False
-) -> Prediction | str:
-    """The exact prediction of a mapping, or why it cannot run."""
-    try:
-        lowering = Lowering(problem, design, mapping, int32=int32, bursts=False)
-        return predict(design, list(lowering.commands()))
-    except (Unmappable, AnalysisError) as error:
-        return str(error)
-
-
 def ranked(
     problem: Problem,
     design: Design,
@@ -243,8 +262,8 @@ def ranked(
     for n, (steps, lanes, split) in enumerate(options):
         if found and n >= effort.lanes:
             break
-        fewer = objective == "latency" and len(found) > effort.exact
-        if fewer and steps > found[effort.exact][0]:
+        fewer = objective == "latency" and len(found) > effort.near
+        if fewer and steps > found[effort.near][0]:
             break
         g = constants(problem, design, lanes, split, int32=int32)
         sizes = _tile_sizes(problem, design, split, effort.every)

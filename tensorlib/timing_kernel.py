@@ -8,9 +8,7 @@ where there is none.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tensorlib import timing_words
+from tensorlib.compiled import INNER, source_tag
 from tensorlib.row_kernel import row_changes as row_changes
 from tensorlib.timing_words import (
     FIFO_WORDS,
@@ -72,6 +71,7 @@ class State(NamedTuple):
     beat: Ints  # ring: last beats of the words sent
     heads: Ints  # EXECs decoded, placed; STOREs decoded, placed; words given room; last beat;
     # words up to it that were sent without a gap
+    front: Ints  # as in `take`
     begin: Ints  # per command: header consumed (LOAD) or start
     end: Ints  # last step
 
@@ -106,20 +106,25 @@ def new_state(loads: int, execs: int, stores: int, commands: int) -> State:
         store_idle=times(stores),
         beat=times(2 * FIFO_WORDS),
         heads=np.array([0, 0, 0, 0, 0, UNKNOWN, 0], dtype=np.int64),
+        front=times(4),
         begin=times(commands),
         end=times(commands),
     )
 
 
-def source_tag(*files: str) -> int:
-    """A number that changes with these files, for closures that numba caches.
+@njit(**INNER)
+def restart(s: State) -> None:
+    """Nothing; as if nothing had happened yet. Times are read only after they are written."""
+    s.fulls[:] = 0
+    s.frees[:] = 0
+    s.completes[:] = 0
+    s.empties[:] = 0
+    s.kept[:] = 0
+    s.heads[:] = 0
+    s.heads[5] = UNKNOWN
 
-    numba looks at the file of a cached function only; what its closure holds is part of the key.
-    """
-    return zlib.crc32(b"".join(Path(file).read_bytes() for file in files))
 
-
-@njit
+@njit(**INNER)
 def _place_exec(s: State, table: Ints, fill: int, finish: int) -> bool:
     """Whether the next EXEC could be placed."""
     n = s.heads[1]
@@ -166,7 +171,7 @@ def _place_exec(s: State, table: Ints, fill: int, finish: int) -> bool:
     return True
 
 
-@njit
+@njit(**INNER)
 def _place_store(s: State, table: Ints, beats: int, plain: bool) -> bool:
     """Whether the next STORE could be placed."""
     n = s.heads[3]
@@ -204,7 +209,7 @@ def _place_store(s: State, table: Ints, beats: int, plain: bool) -> bool:
     return True
 
 
-@njit
+@njit(**INNER)
 def _advance(s: State, table: Ints, fill: int, finish: int, beats_out: int, plain: bool) -> None:
     """Nothing; places all EXECs and STOREs that can be placed."""
     moved = True
@@ -213,7 +218,7 @@ def _advance(s: State, table: Ints, fill: int, finish: int, beats_out: int, plai
         moved = _place_store(s, table, beats_out, plain) or moved
 
 
-@njit
+@njit(**INNER)
 def run_commands(
     table: Ints,
     s: State,
@@ -231,7 +236,8 @@ def run_commands(
     """
     beats, beats_out, lane_words, fill, finish = setup
     plain = plain_stores(table)
-    front = np.array([-1, -1, -1, -1], dtype=np.int64)
+    front = s.front
+    front[:] = -1
     configs = 0
     for k in range(len(table)):
         row = table[k]
@@ -293,7 +299,7 @@ def _compile() -> Callable[[Ints, State, Ints, Ints, tuple[int, int, int, int, i
     """`run_commands` from the cache, whose key depends on the sources of all that it calls."""
     tag = source_tag(__file__, timing_words.__file__)
 
-    @njit(cache=True)
+    @njit(cache=True, _nrt=False)
     def decode(
         table: Ints,
         s: State,
@@ -309,7 +315,7 @@ def _compile() -> Callable[[Ints, State, Ints, Ints, tuple[int, int, int, int, i
 decode = _compile()
 
 
-@njit(cache=True)
+@njit(**INNER)
 def _overlap(begin: Ints, end: Ints, first: int, last: int) -> int:
     """Cycles of `first` .. `last` that lie in one of the intervals."""
     total = 0
@@ -318,7 +324,7 @@ def _overlap(begin: Ints, end: Ints, first: int, last: int) -> int:
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def idle_causes(s: State, begin: Ints, end: Ints, ended: int, latency: int) -> tuple[int, int, int]:
     """Cycles in which the exec unit is idle: config, wait_load, wait_store.
 
@@ -330,8 +336,9 @@ def idle_causes(s: State, begin: Ints, end: Ints, ended: int, latency: int) -> t
     load = 0
     store = 0
     first = 0
-    for n in range(len(s.exec_at) + 1):
-        if n < len(s.exec_at):
+    execs = s.heads[1]
+    for n in range(execs + 1):
+        if n < execs:
             last = s.exec_start[n]
             turn = max(s.exec_heard[n] + 1, s.exec_full[n])  # from here on it waits for a store
         else:
@@ -347,6 +354,6 @@ def idle_causes(s: State, begin: Ints, end: Ints, ended: int, latency: int) -> t
             overlap = _overlap(begin, end, late, last)
             config += overlap
             store += last - late + 1 - overlap
-        if n < len(s.exec_at):
+        if n < execs:
             first = s.exec_idle[n]
     return config, load, store

@@ -17,7 +17,7 @@ SEND_AFTER = 6  # cycles from the last step of a batch to its first beat
 STORE = 5
 
 
-@njit
+@njit(_nrt=False)
 def take(front: Ints, beats: int, earliest: int) -> int:
     """Cycle in which the next word is consumed, not before `earliest`.
 
@@ -32,7 +32,7 @@ def take(front: Ints, beats: int, earliest: int) -> int:
     return cycle
 
 
-@njit
+@njit(_nrt=False)
 def take_run(front: Ints, beats: int, words: int) -> None:
     """Nothing; consumes `words` words, one step each.
 
@@ -50,7 +50,7 @@ def take_run(front: Ints, beats: int, words: int) -> None:
         front[3] = front[1]
 
 
-@njit
+@njit(_nrt=False)
 def _alike(front: Ints, before: tuple[int, int, int, int], left: int) -> int:
     """How many repetitions of a piece were skipped: all that are left, or none.
 
@@ -69,7 +69,7 @@ def _alike(front: Ints, before: tuple[int, int, int, int], left: int) -> int:
     return left
 
 
-@njit
+@njit(_nrt=False)
 def _rows(front: Ints, beats: int, rows: int, low: int, words: int, rest: int) -> None:
     """Nothing; `rows` times `low` zero words, `words` data words and `rest` zero words."""
     while rows > 0:
@@ -81,7 +81,7 @@ def _rows(front: Ints, beats: int, rows: int, low: int, words: int, rest: int) -
         rows -= _alike(front, before, rows)
 
 
-@njit
+@njit(_nrt=False)
 def load_cycles(front: Ints, beats: int, row: Ints) -> None:
     """Nothing; moves the front and the decoder over a LOAD's words.
 
@@ -112,7 +112,7 @@ def load_cycles(front: Ints, beats: int, row: Ints) -> None:
         na -= _alike(front, before, na)
 
 
-@njit
+@njit(_nrt=False)
 def plain_stores(table: Ints) -> bool:
     """Whether `send` may be used: no batch has more words than steps, or at most four."""
     for k in range(len(table)):
@@ -121,7 +121,7 @@ def plain_stores(table: Ints) -> bool:
     return True
 
 
-@njit
+@njit(_nrt=False)
 def _until_change(steps: int, cost: int, ahead: int, limit: int) -> int:
     """Batches before the FIFO gets full or the sender idle; a great number if neither happens.
 
@@ -136,7 +136,7 @@ def _until_change(steps: int, cost: int, ahead: int, limit: int) -> int:
     return slack // (steps - cost) + 1 if slack >= 0 else 0
 
 
-@njit
+@njit(_nrt=False)
 def send(heads: Ints, start: int, beats: int, batches: int, steps: int, words: int) -> int:
     """Last step of a STORE; as `send_each`, by the runs of batches that are alike.
 
@@ -184,7 +184,7 @@ def send(heads: Ints, start: int, beats: int, batches: int, steps: int, words: i
     return step
 
 
-@njit
+@njit(_nrt=False)
 def send_each(
     heads: Ints, ring: Ints, start: int, beats: int, batches: int, steps: int, words: int
 ) -> int:
