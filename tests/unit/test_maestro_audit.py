@@ -381,3 +381,24 @@ def test_wrong_arguments_are_refused(
 ) -> None:
     assert cli.main(["audit", *arguments]) == 2
     assert capsys.readouterr().err.startswith("dcp-hw: error: ")
+
+
+def test_documented_commands_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("docs", "dcp_hw"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "build").mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "maestro.md").read_text()
+    commands = re.findall(r"    \$ dcp-hw (.*)\n", text)
+    assert {command.split()[0] for command in commands} == {"maestro", "maestro-batch", "audit"}
+    for command in commands:  # every documented audit finds something
+        expected = int(command.startswith("audit"))
+        assert cli.main(shlex.split(command)) == expected, (command, capsys.readouterr())
+        assert capsys.readouterr().out
+    assert (tmp_path / "build" / "honest.parquet").is_file()
+    compat = list(csv.DictReader((tmp_path / "build" / "compat.csv").open()))
+    assert all(row["physical"] in ("0", "1") for row in compat)
+    lines = (ROOT / "docs" / "examples" / "net.m").read_text().splitlines()
+    assert "\n".join(f"    {line}" for line in lines) in text
