@@ -58,10 +58,12 @@ def generate(order: Order) -> tuple[dict[str, Any], list[str]]:
         "versions": toolchain.versions(),
         "designs": [],
         "layers": [],
+        "search": [],
     }
     known = explore.Known(order.hardware, order.objective, order.jobs)
     for mode in (m for m in MODES if m in order.modes):
         plan = explore.plan(mode, order.layerset, known)
+        report["search"].append(plan.search)
         note(f"{mode}: {len(plan.designs)} design(s) chosen, {time.monotonic() - start:.0f} s")
         _measure(order, mode, plan, report, wrong)
         paths = write_report(report, out)

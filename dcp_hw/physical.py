@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -84,10 +85,10 @@ def area(design: Design, technology: str) -> AreaBreakdown:
 
 @lru_cache(maxsize=4096)
 def energy_model(design: Design, hardware: Hardware) -> EnergyModel:
-    """Prices of a design's events."""
+    """Prices of a design's events; a beat is as wide as the design's bus."""
     return EnergyModel(
         memories(design),
-        hardware,
+        replace(hardware, bus_in_bits=design.in_bits, bus_out_bits=design.out_bits),
         ff_bits_per_pe=flip_flops(design) / design.pes,
         adder_in_pe=adder_in_pe(design),
     )

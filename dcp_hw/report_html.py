@@ -19,6 +19,7 @@ from dcp_hw.report_view import (
     matrix,
     plain,
     plural,
+    search_lines,
     series,
     total_cells,
 )
@@ -81,6 +82,7 @@ def html_page(report: Report, issues: Sequence[str], images: Sequence[Image]) ->
         *_totals(report),
         *(part for image in images for part in _figure(image)),
         '<h2 id="designs">Designs</h2>',
+        *(f'<p class="note">{escape(line)}.</p>' for line in search_lines(report)),
         *_cards(report),
         '<h2 id="layers">Layers</h2>',
         *_layers(report),

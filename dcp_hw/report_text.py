@@ -21,6 +21,7 @@ from dcp_hw.report_view import (
     plain,
     plural,
     ratio,
+    search_lines,
     series,
     total_cells,
 )
@@ -128,6 +129,8 @@ def markdown(report: Report, issues: Sequence[str], images: Sequence[Image]) -> 
     for image in images:
         lines += [f"## {image.title}", "", image.caption, "", f"![{image.title}]({image.file})", ""]
     lines += ["## Designs", ""]
+    if searched := search_lines(report):
+        lines += [*(f"* {line}" for line in searched), ""]
     for design in report["designs"]:
         lines += [f"### {design['label']} (`{design['id']}`)", ""]
         lines += [f"* {name}: {value}" for name, value in card_facts(design)]

@@ -196,6 +196,29 @@ def energy_line(report: Report) -> str:
     return f"Energy table {table['name']} ({table['node_nm']} nm): {table['title']}"
 
 
+def search_lines(report: Report) -> list[str]:
+    """What each mode chose from, a sentence each; none for an older report."""
+    return [
+        line
+        for found in report.get("search", [])
+        for line in (
+            [_search_line(f"{found['mode']} {key}", n) for key, n in found["examples"].items()]
+            if "examples" in found
+            else [_search_line(found["mode"], found)]
+        )
+    ]
+
+
+def _search_line(who: str, n: Mapping[str, Any]) -> str:
+    return (
+        f"{who}: {n['candidates']:,} candidates ({n['styles']} arrays, {n['shapes']} shapes, "
+        f"{n['splits']} memory splits, {n['bus_widths']} bus widths); left out for a narrower bus "
+        f"{n['narrower_bus']:,}, more skew {n['more_skew']:,}, their bound {n['bound']:,}, "
+        f"an empty bank {n['no_room']:,}; screened {n['screened']:,}, not examined "
+        f"{n['not_examined']:,}; layers searched on {n['quick']}, finalists {n['full']}"
+    )
+
+
 TOTAL_COLUMNS = (
     "accelerator",
     "layers",
