@@ -366,7 +366,7 @@ def _compile() -> Callable[..., int]:
                 return n
             if len(counters):
                 for i in range(counters.shape[1]):
-                    counters[n, i] = z.counts.sums[i]
+                    counters[n, i] = z.counts.sums[i] if cycles[n] > 0 else 0
         return len(mappings)
 
     return run_mappings
