@@ -186,6 +186,24 @@ def test_digits_say_how_far_a_claim_was_rounded(tmp_path: Path, cycles: str, hol
     assert verdict.holds is holds
 
 
+def test_half_a_digit_is_the_most_that_rounding_hides(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text("network,layer,pes,cycles\ntiny,conv,33,1.0e3\n")
+    (verdict,) = audit(load_claims(path)[0])
+    assert verdict.limit == math.ceil(MACS / 33) == 1048  # 1.0e3 may be 1050
+    assert verdict.holds
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_macs_of_a_network_count_every_occurrence(tmp_path: Path, off: int) -> None:
+    macs, _, _ = network_by_hand("resnet101")
+    path = tmp_path / "claims.csv"
+    path.write_text(f"network,pes,macs\nresnet101,168,{macs + off}\n")
+    (verdict,) = audit(load_claims(path)[0])
+    assert verdict.limit == macs
+    assert verdict.holds is (off == 0)
+
+
 def test_a_mean_counts_once_for_each_run(tmp_path: Path) -> None:
     macs, cycles, _ = network_by_hand("resnet101")
     runs = 105
