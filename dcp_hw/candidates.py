@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -267,3 +268,14 @@ def design_of(
             "one_loop_per_axis": style.one_loop_per_axis,
         },
     )
+
+
+def candidates(styles: tuple[Style, ...], hardware: Hardware) -> Iterator[Candidate]:
+    """Designs of some styles at three shapes and two memory splits: samples, not the space."""
+    for style in styles:
+        for cols in (4, 8, 16):
+            for split in SPLITS[:2]:
+                if cols <= hardware.pes:
+                    design = design_of(style, hardware.pes // cols, cols, split, hardware)
+                    if design is not None:
+                        yield Candidate(style=style, design=design)

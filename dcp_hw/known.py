@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dcp_hw import physical, search
+from dcp_hw.fast import evaluate_batch
 from dcp_hw.hardware import Hardware
 from dcp_hw.lane_options import lane_options
 from dcp_hw.lowering import lower
@@ -24,14 +25,15 @@ from dcp_hw.process import cache_dir
 from dcp_hw.progress import progress
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer, LayerSet
+from tensorlib.activity import COUNTERS
 from tensorlib.design import Design
 from tensorlib.timing import Prediction
 
 QUICK, FULL = "quick", "normal"
 """Effort for choosing among a few designs, and for the mappings that are measured."""
 
-SCREEN = search.Effort(lanes=4, keep=1, exact=1, every=2)
-"""For many designs: the mapping of each layer that the estimate likes best, evaluated exactly."""
+SCREEN = search.Effort(lanes=4, keep=4, exact=16, near=4, starts=0, every=2)
+"""For many designs: the mappings of each layer that the estimate likes best, evaluated exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,7 @@ def evaluate(
 def screen(
     layers: Sequence[Layer], design: Design, hardware: Hardware, objective: str
 ) -> list[Cost]:
-    """Costs of one good mapping of each layer, at about 10 ms a layer; from the cache if there."""
+    """Costs of a good mapping of each layer, in a few ms a layer; from the cache if there."""
 
     def costs() -> list[Cost]:
         return [_screened(layer, design, hardware, objective) for layer in layers]
@@ -148,10 +150,19 @@ def _cost(prediction: Prediction, design: Design, hardware: Hardware) -> Cost:
 
 def _screened(layer: Layer, design: Design, hardware: Hardware, objective: str) -> Cost:
     problem = _shaped(layer, design)
-    for _, mapping in search.ranked(problem, design, SCREEN, objective=objective):
-        prediction = search.evaluate(problem, design, mapping)
-        if isinstance(prediction, Prediction):
-            return _cost(prediction, design, hardware)
+    ranked = search.ranked(problem, design, SCREEN, objective=objective)
+    while ranked:
+        some, ranked = ranked[: SCREEN.exact], ranked[SCREEN.exact :]
+        exact = evaluate_batch(problem, design, [m for _, m in some], counters=True)
+        counters = dict(zip(COUNTERS, exact.counters.T, strict=True))
+        energy = physical.energy_nj(design, hardware, counters, exact.cycles)
+        costs = [
+            (cycles, nj)
+            for cycles, nj in zip(exact.cycles.tolist(), energy.tolist(), strict=True)
+            if cycles
+        ]
+        if costs:
+            return min(costs, key=lambda cost: value(objective, *cost))
     return FAILED
 
 

@@ -15,6 +15,7 @@ from dcp_hw.bounds import Bounds
 from dcp_hw.candidates import EXAMPLES, STYLES, Style, design_of
 from dcp_hw.draw import random_mapping
 from dcp_hw.explore import Plan, plan
+from dcp_hw.fast import evaluate
 from dcp_hw.funnel import Budget
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import Known
@@ -38,7 +39,7 @@ BY_KEY = {style.key: style for style in (*FOUND.arrays, *FOUND.twins)}
 
 def cost(layer: Layer, design: Design, hardware: Hardware, mapping: object) -> tuple | None:
     """Exact cycles and nJ of a mapping; None if it cannot run."""
-    answer = search.evaluate(problem_of(layer), design, mapping)  # type: ignore[arg-type]
+    answer = evaluate(problem_of(layer), design, mapping)  # type: ignore[arg-type]
     if not isinstance(answer, Prediction):
         return None
     cycles = answer.latency_cycles
@@ -206,7 +207,7 @@ KEYS = ("uw", "uo", "wo", "io", "ou", "iwho1", "ios10", "uos01")
 FEW_SPLITS = ((8, 6, 6), (4, 8, 8))
 ALL = Budget(points=999, splits=999, quick=6, full=2, layer_points=999, layer_splits=999,
              pool=999, layer_quick=6)  # fmt: skip
-DRAWN = search.Effort(lanes=4, keep=2, exact=2, every=4)
+DRAWN = search.Effort(lanes=4, keep=2, exact=2, near=2, starts=1, every=4)
 """Lanes of fewest steps, tiles of the best estimates: evaluated exactly."""
 
 
