@@ -11,7 +11,7 @@ from predictors.interface import PredictorError
 from predictors.traffic import Traffic
 
 PRICE_COLUMNS = 6
-"""Of one size: read, write (pJ per element), leakage (mW) of a PE's buffer, then of a shared one."""
+"""Read, write (pJ per element), leakage (mW) of a PE's buffer, then of a shared memory."""
 SCALARS = ("mac_pj", "dram_pj", "clock_mhz")
 
 
@@ -49,7 +49,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """nJ without leakage, b x 6 (DRAM, L2, level 0, level 1, PE buffers, MACs); leakage in mW, b."""
+    """nJ, b x 6: DRAM, L2, level 0, level 1, PE buffers, MACs; and leakage in mW, b."""
 
     parts: Tensor
     leak_mw: Tensor

@@ -2,13 +2,13 @@
 
 Integers in (`b` mappings at once):
 
-    layer    b x 11        LAYER_NAMES: sizes (Y and X of outputs), stride, padding, 0 or 1, input rows, columns
-    machine  b x 6         MACHINE_NAMES: PEs, elements (bytes), elements per cycle, cycles; 0 stands for unlimited
-    code     b x 3 x 7 x 2 DCP code: level, (parallel row, loops outermost first), (dimension, units or elements)
+    layer    b x 11        LAYER_NAMES: sizes (Y, X of outputs), stride, padding, 0 or 1, input
+    machine  b x 6         MACHINE_NAMES: PEs, elements, elements per cycle; 0: unlimited
+    code     b x 3 x 7 x 2 DCP code: level, (parallel, loops), (dimension, units or elements)
 
-A predictor takes the *relaxed* form, `Relaxed`, in which a dataflow can be moved by gradients. `relax` is exact: a
-dimension becomes a one-hot row, an order a permutation matrix, a number its logarithm, and `harden` gives the integers
-back. Out comes a `Prediction`.
+A predictor takes the *relaxed* form, `Relaxed`, in which a dataflow can be moved by gradients.
+`relax` is exact: a dimension becomes a one-hot row, an order a permutation matrix, a number its
+logarithm, and `harden` gives the integers back. Out comes a `Prediction`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNLIMITED = float(1 << 40)
 
 
 class PredictorError(ValueError):
-    """Tensors, a checkpoint or data that a predictor cannot take; the message says what it accepts."""
+    """Tensors, a checkpoint or data that no predictor takes; says what is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,7 @@ class Relaxed:
         self, log_tile: Tensor, log_units: Tensor, parallel: Tensor, order: Tensor
     ) -> Relaxed:
         """The same layers and machines with other dataflows."""
-        return replace(
-            self, log_tile=log_tile, log_units=log_units, parallel=parallel, order=order
-        )
+        return replace(self, log_tile=log_tile, log_units=log_units, parallel=parallel, order=order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Rounds, ranges and tiles of the loops of a dataflow: exact values with smooth gradients.
 
-A count such as ceil(size / tile) is flat almost everywhere, so its gradient says nothing. Every number here has the
-value that the honest model counts (docs/honest-model.md), and the gradient of a smooth stand-in: of the logarithm of
-the plain ratio, bent where a loop has one round only.
+A count such as ceil(size / tile) is flat almost everywhere, so its gradient says nothing. Every
+number here has the value that the honest model counts (docs/honest-model.md), and the gradient of a
+smooth stand-in: of the logarithm of the plain ratio, bent where a loop has one round only.
 """
 
 from __future__ import annotations

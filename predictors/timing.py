@@ -1,7 +1,8 @@
 """Cycles of relaxed dataflows: steps in groups, each as long as its slowest unit or port.
 
-The groups of docs/honest-model.md: a step belongs to the outermost loop that moved. Of each group the mean step is
-timed; the honest model times every step, so what a maximum does to uneven steps is left to the network on top.
+The groups of docs/honest-model.md: a step belongs to the outermost loop that moved. Of each group
+the mean step is timed; the honest model times every step, so what a maximum does to uneven steps is
+left to the network on top.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Traffic at every boundary and what the buffers need: the closed form of docs/honest-model.md.
 
-Counted as in the honest model, with three simplifications that the network on top learns to mend: units that share a
-loop hold equal tiles, halos of cut filters are those of mean tiles, and padding is met by the first and last tile.
-Everything has a gradient by tiles, orders, parallel dimensions and units.
+Counted as in the honest model, with three simplifications that the network on top learns to mend:
+units that share a loop hold equal tiles, halos of cut filters are those of mean tiles, and padding
+is met by the first and last tile. Everything has a gradient by tiles, orders, parallel dimensions
+and units.
 """
 
 from __future__ import annotations
