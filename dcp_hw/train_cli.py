@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _need_torch() -> None:
-    try:
-        import safetensors  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
+    for name in ("torch", "safetensors", "sklearn"):
+        if find_spec(name) is None:
+            raise ToolMissing(f"{name} is not installed; run `make setup-torch`")
 
 
 def _count(text: str) -> int:

@@ -29,8 +29,9 @@ FOREIGN = {
     | {"nevergrad", "sklearn", "scipy"}  # with torch.lock: baselines, boosted trees
     | {"ray"},  # optional extra: dataset --ray
 }
-MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train"}
-NEEDS_TORCH = MAY_USE_TORCH | {"search", "train_report"}  # these build on the others
+MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train", "train_data"}
+MAY_USE_TORCH |= {"train_report"}
+NEEDS_TORCH = MAY_USE_TORCH | {"search"}  # search may build on encoding
 
 
 def modules(package: str) -> list[Path]:
