@@ -1,0 +1,237 @@
+"""Table 1: every layer x objective x method under one budget; docs/baselines.md explains it.
+
+Distinct layers are searched once and weighted by their count. A network's value is the sum over
+layers of count x value, for EDP too. Ratios stand beside it: to the sum of the layers' lower
+bounds, and to the sum of the proven optima of the sub-space that `exact` searches.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcp_hw.baselines.bounds import bound
+from dcp_hw.baselines.methods import EXACT
+from dcp_hw.baselines.problem import Found, Objective
+from dcp_hw.errors import InputError
+from dcp_hw.experiments.cells import Cell, Plan, fill
+
+UNITS = {Objective.LATENCY: "cycles", Objective.ENERGY: "nJ", Objective.EDP: "cycles x nJ"}
+LAYER_COLUMNS = (
+    *("layer", "count", "objective", "method", "seed", "value", "bound", "to_bound", "to_optimum"),
+    *("cycles", "energy_nj", "calls", "invalid", "partial", "training_samples"),
+    *("cpu_seconds", "seconds", "proven"),
+)
+WITHIN = 1.01
+"""A value this near to the best one of a layer counts as first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method under one objective, the whole network.
+
+    Attributes:
+        value: sum over layers of count x value, mean over seeds; inf if a layer has no mapping.
+        spread: standard deviation over seeds, None with one.
+        to_bound, to_optimum: ratios of the sum; None where the other sum is not known.
+        first: layers where it is within 1 % of the best method, of `layers`.
+        failed: layers without a feasible mapping.
+        invalid: share of the samples; cpu_seconds: of a layer, mean.
+    """
+
+    objective: Objective
+    method: str
+    value: float
+    spread: float | None
+    to_bound: float
+    to_optimum: float | None
+    first: int
+    layers: int
+    failed: int
+    calls: int
+    invalid: float
+    cpu_seconds: float
+    seconds: float
+
+
+def run(plan: Plan, folder: Path, command: str) -> list[Row]:
+    """Rows of the table; writes cells, CSV, Markdown and PNG to a folder.
+
+    Raises: InputError if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        results = fill(plan.cells(), folder, f"{plan.layers.name}: searches")
+        bounds = {
+            (layer.name, objective): bound(
+                Cell(layer, plan.accelerator, objective, "", 1, 0).problem
+            ).of(objective)
+            for layer in plan.layers.layers
+            for objective in plan.objectives
+        }
+        table = rows(plan, results, bounds)
+        write_layers(plan, results, bounds, folder / "layers.csv")
+        write_summary(table, folder / "table1.csv")
+        (folder / "table1.md").write_text(markdown(plan, table, command), encoding="utf-8")
+        from dcp_hw.experiments.table1_plot import plot
+
+        plot(plan, results, bounds, folder / "table1.png")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    return table
+
+
+Bounds = dict[tuple[str, Objective], float]
+
+
+def mean_values(plan: Plan, results: dict[Cell, Found]) -> dict[tuple[str, Objective, str], float]:
+    """(layer, objective, method) -> value, mean over seeds."""
+    values: dict[tuple[str, Objective, str], list[float]] = {}
+    for cell, found in results.items():
+        values.setdefault((cell.layer.name, cell.objective, cell.method), []).append(found.value)
+    return {key: statistics.fmean(numbers) for key, numbers in values.items()}
+
+
+def rows(plan: Plan, results: dict[Cell, Found], bounds: Bounds) -> list[Row]:
+    """The rows of the table, by objective, best value first."""
+    means = mean_values(plan, results)
+    found = [
+        _row(plan, results, bounds, means, objective, method)
+        for objective in plan.objectives
+        for method in plan.methods
+    ]
+    return sorted(found, key=lambda row: (plan.objectives.index(row.objective), row.value))
+
+
+def _row(
+    plan: Plan,
+    results: dict[Cell, Found],
+    bounds: Bounds,
+    means: dict[tuple[str, Objective, str], float],
+    objective: Objective,
+    method: str,
+) -> Row:
+    layers = plan.layers.layers
+    mine = {c: f for c, f in results.items() if (c.objective, c.method) == (objective, method)}
+    seeds = sorted({cell.seed for cell in mine})
+    sums = [
+        sum(cell.layer.count * found.value for cell, found in mine.items() if cell.seed == seed)
+        for seed in seeds
+    ]
+    best = {x.name: min(means[x.name, objective, m] for m in plan.methods) for x in layers}
+    value = statistics.fmean(sums)
+    optimum = _optimum(results, objective, len(layers))
+    calls = sum(found.calls for found in mine.values())
+    return Row(
+        objective=objective,
+        method=method,
+        value=value,
+        spread=statistics.stdev(sums) if len(sums) > 1 and math.isfinite(value) else None,
+        to_bound=value / sum(x.count * bounds[x.name, objective] for x in layers),
+        to_optimum=value / optimum if optimum else None,
+        first=sum(
+            math.isfinite(best[x.name])
+            and means[x.name, objective, method] <= WITHIN * best[x.name]
+            for x in layers
+        ),
+        layers=len(layers),
+        failed=sum(not math.isfinite(means[x.name, objective, method]) for x in layers),
+        calls=calls // (len(seeds) * len(layers)),
+        invalid=sum(found.invalid for found in mine.values()) / max(1, calls),
+        cpu_seconds=statistics.fmean(found.cpu_seconds for found in mine.values()),
+        seconds=statistics.fmean(found.seconds for found in mine.values()),
+    )
+
+
+def _optimum(results: dict[Cell, Found], objective: Objective, layers: int) -> float | None:
+    """Sum of the sub-space's optima, None unless every layer's is proven."""
+    proven = [
+        cell.layer.count * found.value
+        for cell, found in results.items()
+        if cell.method == EXACT and cell.objective is objective and found.proven
+    ]
+    return sum(proven) if len(proven) == layers else None
+
+
+def write_layers(plan: Plan, results: dict[Cell, Found], bounds: Bounds, path: Path) -> None:
+    """Write one line for each cell."""
+    proven = {
+        (cell.layer.name, cell.objective): found.value
+        for cell, found in results.items()
+        if cell.method == EXACT and found.proven
+    }
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(LAYER_COLUMNS)
+        for cell, found in results.items():
+            key = (cell.layer.name, cell.objective)
+            ratio = found.value / proven[key] if key in proven else None
+            numbers = (found.value, bounds[key], found.value / bounds[key], ratio)
+            head = (cell.layer.name, cell.layer.count, cell.objective, cell.method, cell.seed)
+            cost = (found.cycles, found.energy_nj)
+            counts = (found.calls, found.invalid, found.partial, found.training_samples)
+            times = (f"{found.cpu_seconds:.3f}", f"{found.seconds:.3f}")
+            texts = (_cell(x) for x in (*numbers, *cost))
+            out.writerow((*head, *texts, *counts, *times, found.proven or ""))
+
+
+def write_summary(table: list[Row], path: Path) -> None:
+    """Write the rows."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        names = Row.__slots__
+        out.writerow(names)
+        out.writerows([_cell(getattr(row, name)) for name in names] for row in table)
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return f"{value:.9g}" if isinstance(value, float) else value
+
+
+def markdown(plan: Plan, table: list[Row], command: str) -> str:
+    """The table as a page."""
+    machine = plan.accelerator.machine
+    lines = [
+        f"# Mappings of {plan.layers.name} by method",
+        "",
+        f"{len(plan.layers.layers)} distinct layers, weighted by their count; at most "
+        f"{plan.budget:,} samples a layer; seeds {', '.join(map(str, plan.seeds))}. "
+        f"{machine.pes} PEs, L1 {machine.l1_size}, L2 {machine.l2_size} elements, NoC "
+        f"{machine.noc_bw}, DRAM {machine.dram_bw or 'unlimited'} elements per cycle; "
+        f"{plan.accelerator.technology}. Honest model; invalid candidates count as samples.",
+        "",
+        "`/ bound`: to the sum of the layers' lower bounds. `/ optimum`: to the sum of the proven "
+        "optima of the sub-space of `exact` (two levels, dividing tiles; below 1 where a mapping "
+        "outside it is better). `exact` opens nodes by rising bound; its samples are complete "
+        "mappings only. `within 1 %`: layers where the method is that near to the best one. Times "
+        "are of a layer, on a shared machine.",
+    ]
+    for objective in plan.objectives:
+        lines += [
+            "",
+            f"## {objective} ({UNITS[objective]})",
+            "",
+            "| method | value | / bound | / optimum | within 1 % | samples | invalid | CPU s |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            *(_line(row) for row in table if row.objective is objective),
+        ]
+    lines += ["", "![table](table1.png)", "", f"Made by `{command}`.", ""]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    value, ratio = f"{row.value:.5g}", f"{row.to_bound:.3f}"
+    if row.failed:
+        value, ratio = f"none on {row.failed} layers", ""
+    elif row.spread is not None:
+        value += f" ± {row.spread:.2g}"
+    optimum = f"{row.to_optimum:.3f}" if row.to_optimum and not row.failed else ""
+    return (
+        f"| {row.method} | {value} | {ratio} | {optimum} | {row.first} of {row.layers} "
+        f"| {row.calls:,} | {100 * row.invalid:.0f} % | {row.cpu_seconds:.2f} |"
+    )

@@ -1,0 +1,67 @@
+"""The plot of Table 1: how far from the bound, and how fast."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from dcp_hw.baselines.problem import Found, Objective
+from dcp_hw.experiments.cells import Cell, Plan
+
+
+def plot(
+    plan: Plan, results: dict[Cell, Found], bounds: dict[tuple[str, Objective], float], path: Path
+) -> None:
+    """Write a PNG: best / bound against samples, geometric mean over layers and seeds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0 * len(plan.objectives), 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    colours = [f"C{i}" for i in range(10)]
+    for column, objective in enumerate(plan.objectives, start=1):
+        axes = figure.add_subplot(1, len(plan.objectives), column)
+        for i, method in enumerate(plan.methods):
+            samples, ratio = curve(plan, results, bounds, objective, method)
+            style = "-" if i < len(colours) else "--"
+            known = np.isfinite(ratio)
+            axes.plot(
+                samples[known],
+                ratio[known],
+                style,
+                marker="o" if known.sum() == 1 else None,
+                color=colours[i % len(colours)],
+                label=method,
+            )
+        axes.set(xscale="log", yscale="log", xlabel="samples of a layer")
+        axes.set(ylabel="best / lower bound, geometric mean", title=str(objective))
+        axes.axhline(1.0, color="black", linewidth=0.8)
+        axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def curve(
+    plan: Plan,
+    results: dict[Cell, Found],
+    bounds: dict[tuple[str, Objective], float],
+    objective: Objective,
+    method: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples, and best / bound after as many: geometric mean, NaN until every layer has a value.
+
+    The curve of a method ends where its longest search does.
+    """
+    cells = [c for c in results if (c.objective, c.method) == (objective, method)]
+    most = max(max(1, results[cell].calls) for cell in cells)
+    samples = np.unique(np.rint(np.geomspace(1, most, 60)).astype(int))
+    logs = np.zeros(len(samples))
+    for cell in cells:
+        trace = results[cell].trace
+        at = np.searchsorted([calls for calls, _ in trace], samples, side="right") - 1
+        least = bounds[cell.layer.name, objective]
+        values = [math.log(value / least) for _, value in trace] + [math.nan]
+        logs += np.array(values)[at]  # -1: nothing found yet
+    return samples, np.exp(logs / len(cells))
