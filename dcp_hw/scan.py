@@ -6,6 +6,8 @@ what cannot overlap; the exact model then ranks the best of them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -18,6 +20,8 @@ import numpy as np
     R_IN, R_OUT, SETUP, INT32, BASE_Y, BASE_X, BASE_C, TRIM, LEAD, GOAL, COUNT,
 ) = range(55)  # fmt: skip
 
+COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+
 PACKED, TAPS, COLUMNS, ROWS = 0, 1, 2, 3
 NO_CHAIN, INPUT_CHAIN, WEIGHT_CHAIN, OUTPUT_CHAIN = 0, 1, 2, 3
 TILE_ORDERS = ("kyx", "yxk", "ykx")
@@ -29,12 +33,12 @@ WORD_CYCLES = 16
 """Energy of a word on the bus in units of what a cycle costs besides (leakage, clock)."""
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def _span_sum(total: int, lanes: int, steps: int) -> tuple[int, int, int]:
     """Tiles, steps of all of them, steps of the last one (pixels: lanes blocked)."""
     tile = lanes * steps
@@ -44,7 +48,7 @@ def _span_sum(total: int, lanes: int, steps: int) -> tuple[int, int, int]:
     return tiles, (tiles - 1) * steps + last, last
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def _reach(total: int, lanes: int, steps: int, stride: int, window: int) -> tuple[int, int]:
     """Input positions loaded for all tiles, and for the largest one."""
     tile = lanes * steps
@@ -57,7 +61,7 @@ def _reach(total: int, lanes: int, steps: int, stride: int, window: int) -> tupl
     return (tiles - 1) * full + tail, full if tiles > 1 else tail
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def weight_bytes(g: np.ndarray, kt: int, ct: int) -> int:
     """Bytes of one weight bank that a tile uses."""
     if g[WEIGHTS] == TAPS:
@@ -72,7 +76,7 @@ def weight_bytes(g: np.ndarray, kt: int, ct: int) -> int:
     return _ceil(kt * g[RT] * g[ST] * depth * g[WEIGHT_LOCAL], 16) * 16
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def operands_fit(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> bool:
     """Whether input and weight tiles fit their banks and commands."""
     depthwise = g[DEPTHWISE] == 1
@@ -118,7 +122,7 @@ def operands_fit(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> bool:
     return used <= g[WEIGHT_ROWS] * 16 and used // 16 <= MAX_COUNT
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def estimate(
     g: np.ndarray, kt: int, ct: int, yt: int, xt: int, ks: int, ys: int, xs: int, order: int
 ) -> tuple[int, int]:
@@ -280,7 +284,7 @@ def estimate(
     return max(busy, max(loading, storing)), input_words + weight_words + params
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def goal(g: np.ndarray, cycles: int, words: int) -> float:
     """What to minimise: cycles, or something that grows with energy or their product."""
     if g[GOAL] == LATENCY:
@@ -289,12 +293,15 @@ def goal(g: np.ndarray, cycles: int, words: int) -> float:
     return energy if g[GOAL] == ENERGY else energy * cycles
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
 def best_parts(
     g: np.ndarray, kt: int, ct: int, yt: int, xt: int, parts: np.ndarray, c_whole: bool
-) -> tuple[float, int, int, int, int]:
-    """Best estimate of a tile over its EXEC sizes and tile orders: value, ks, ys, xs, order."""
-    best, at = np.inf, (kt, yt, xt, 0)
+) -> tuple[float, int, int, int, int, int]:
+    """Best estimate of a tile over its EXEC sizes and tile orders.
+
+    Returns: value, ks, ys, xs, order, and how many estimates were made.
+    """
+    best, at, made = np.inf, (kt, yt, xt, 0), 0
     for pk in parts:
         ks = _ceil(kt, pk)
         if pk > 1 and (not c_whole or ks * g[KI] * g[KD] % 16 or _ceil(kt, ks) != pk):
@@ -308,16 +315,34 @@ def best_parts(
                 if px > 1 and (not c_whole or _ceil(xt, xs) != px):
                     continue
                 for order in range(3):
+                    made += 1
                     cycles, words = estimate(g, kt, ct, yt, xt, ks, ys, xs, order)
                     if cycles >= FAR:
                         continue
                     value = goal(g, cycles, words)
                     if value < best:
                         best, at = value, (ks, ys, xs, order)
-    return best, at[0], at[1], at[2], at[3]
+    return best, at[0], at[1], at[2], at[3], made
 
 
-@numba.njit(cache=True)
+@numba.njit(**COMPILED)
+def _steps(total: int, lanes: int, steps: int) -> int:
+    """Least steps along a loop: full tiles, and a last one spread over all lanes."""
+    tiles = _ceil(total, lanes * steps)
+    return (tiles - 1) * steps + _ceil(total - (tiles - 1) * lanes * steps, lanes)
+
+
+@numba.njit(**COMPILED)
+def least(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> float:
+    """A value that no estimate of a tile is below: its steps alone, all lanes busy."""
+    steps = g[BATCH] * _steps(g[K], g[NK], kt) * _steps(g[Y], g[NY], yt) * _steps(g[X], g[NX], xt)
+    if g[DEPTHWISE] != 1:
+        steps *= _steps(g[C], g[NC], ct)
+    rows = g[RT] - (2 if g[TRIM] else 0)
+    return goal(g, steps * max(0, rows) * g[ST], 0)
+
+
+@numba.njit(**COMPILED)
 def scan(
     g: np.ndarray,
     kts: np.ndarray,
@@ -326,18 +351,19 @@ def scan(
     xts: np.ndarray,
     parts: np.ndarray,
     keep: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """The best tile sizes.
 
     Args:
         g: constants, int64 `COUNT`.
         parts: numbers of EXECs per tile to try along each loop.
     Returns: values of the goal, `keep` (infinite where fewer fit), and int64 `keep x 8`: kt, ct,
-        yt, xt, ks, ys, xs, tile order.
+        yt, xt, ks, ys, xs, tile order; and how many programs were estimated or ruled out by
+        their steps.
     """
     best = np.full(keep, np.inf)
     found = np.zeros((keep, 8), dtype=np.int64)
-    worst = 0
+    worst = made = 0
     for kt in kts:
         for ct in cts:
             for yt in yts:
@@ -345,7 +371,11 @@ def scan(
                     c_whole = g[DEPTHWISE] == 1 or ct * g[NC] >= g[C]
                     if not operands_fit(g, kt, ct, yt, xt):
                         continue
-                    value, ks, ys, xs, order = best_parts(g, kt, ct, yt, xt, parts, c_whole)
+                    made += 1
+                    if least(g, kt, ct, yt, xt) >= best[worst]:
+                        continue
+                    value, ks, ys, xs, order, more = best_parts(g, kt, ct, yt, xt, parts, c_whole)
+                    made += more
                     if value >= best[worst]:
                         continue
                     best[worst] = value
@@ -353,4 +383,4 @@ def scan(
                     for n in range(8):
                         found[worst, n] = row[n]
                     worst = np.argmax(best)
-    return best, found
+    return best, found, made

@@ -276,7 +276,7 @@ def ranked(
         ):
             g[scan.TRIM], g[scan.LEAD] = int(trim), lead
             g[scan.GOAL] = OBJECTIVES.index(objective)
-            estimates, rows = scan.scan(g, *sizes, effort.keep)
+            estimates, rows, _ = scan.scan(g, *sizes, effort.keep)
             for value, row in zip(estimates.tolist(), rows.tolist(), strict=True):
                 if value < np.inf:
                     mapping = mapping_of(lanes, axes, problem, tuple(row[:7]))

@@ -91,7 +91,7 @@ def test_estimate_is_close_to_the_exact_model(layer: Layer) -> None:
         g = constants(problem, design, lanes, split, int32=False)
         whole = {x: ceil_div(problem.size(x), split.lanes[x]) for x in "kcyx"}
         sizes = [np.array([n], dtype=np.int64) for n in (*whole.values(), 1)]
-        values, rows = scan.scan(g, *sizes, 1)
+        values, rows, _ = scan.scan(g, *sizes, 1)
         if values[0] == np.inf:
             continue
         mapping = mapping_of(lanes, axes, problem, tuple(rows[0][:7].tolist()))
