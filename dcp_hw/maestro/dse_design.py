@@ -20,6 +20,9 @@ from dcp_hw.maestro.honest_fast import evaluate
 from dcp_hw.maestro.honest_types import HonestCounts, HonestMachine
 from dcp_hw.metrics import Infeasible
 
+Runs = list[tuple[str, int, HonestCounts]]
+"""Name of each layer, how often it runs, and its counts."""
+
 _CLOSE = 1e-9
 
 
@@ -56,26 +59,10 @@ class Sheet:
 def sheet(setting: Setting, number: int) -> Sheet | Infeasible:
     """The design of this number, or why it cannot run all layers."""
     design = setting.space.design(number)
-    tile = tuple(design[f"tile_{name}"] for name in TILE_AXES)
-    machine = HonestMachine(
-        pes=design["pes"],
-        l1_size=design["l1_bytes"],
-        l2_size=design["l2_kib"] * KIB,
-        noc_bw=design["noc_bw"],
-        noc_latency=setting.noc_latency,
-        dram_bw=setting.dram_bw,
-    )
-    runs: list[tuple[str, int, HonestCounts]] = []
-    for layer in setting.layers:
-        shape = honest_layers(layer)
-        if isinstance(shape, Infeasible):
-            return shape
-        one, times = shape
-        counts = evaluate(one, setting.space.style.mapping(tile, one), machine)
-        if isinstance(counts, Infeasible):
-            return Infeasible(f"layer '{layer.name}': {counts.reason}")
-        runs.append((layer.name, times * layer.count, counts))
-    clusters = design["pes"] // tile[0]
+    runs = _runs(setting, design)
+    if isinstance(runs, Infeasible):
+        return runs
+    clusters = design["pes"] // design["tile_units"]
     buffer = max(counts.required[0] for _, _, counts in runs)
     own = design["l2_kib"] * KIB - clusters * buffer
     needed = max(counts.l2_required for _, _, counts in runs)
@@ -96,10 +83,34 @@ def sheet(setting: Setting, number: int) -> Sheet | Infeasible:
     )
 
 
+def _runs(setting: Setting, design: dict[str, int]) -> Runs | Infeasible:
+    """Counts of all layers."""
+    tile = tuple(design[f"tile_{name}"] for name in TILE_AXES)
+    machine = HonestMachine(
+        pes=design["pes"],
+        l1_size=design["l1_bytes"],
+        l2_size=design["l2_kib"] * KIB,
+        noc_bw=design["noc_bw"],
+        noc_latency=setting.noc_latency,
+        dram_bw=setting.dram_bw,
+    )
+    runs: Runs = []
+    for layer in setting.layers:
+        shape = honest_layers(layer)
+        if isinstance(shape, Infeasible):
+            return shape
+        one, times = shape
+        counts = evaluate(one, setting.space.style.mapping(tile, one), machine)
+        if isinstance(counts, Infeasible):
+            return Infeasible(f"layer '{layer.name}': {counts.reason}")
+        runs.append((layer.name, times * layer.count, counts))
+    return runs
+
+
 def _costs(
     setting: Setting,
     design: dict[str, int],
-    runs: list[tuple[str, int, HonestCounts]],
+    runs: Runs,
     clusters: int,
     buffer: int,
     own: int,

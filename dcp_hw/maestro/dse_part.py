@@ -157,35 +157,34 @@ def prune(setting: Setting, need: Needs, buffer: NDArray[np.float64]) -> Integer
     """
     space, price = setting.space, setting.prices
     pes = np.array(space.pes)[None, :]
+    l1_least, l2_least = _least_areas(setting, need)
+    logic = pes * price.pe_mm2
+    ports = (need.clusters + 1) * space.noc_bw[0] * price.port_mm2
+    floor = logic + pes * price.l1[:, AREA].min() + price.l2[1:, AREA].min()
+    with np.errstate(invalid="ignore"):
+        least = logic + pes * l1_least + l2_least + need.clusters * buffer[..., AREA] + ports
+    # a little above the limit: rounding may not prune what the kernel would find valid
+    limit = setting.area_mm2 * (1 + 1e-9)
+    rules = (
+        need.clusters == 0,
+        np.broadcast_to(floor > limit, least.shape),
+        np.isinf(l1_least),
+        np.isinf(l2_least),
+        least > limit,
+    )
+    return np.select(rules, range(len(PRUNED)), default=len(PRUNED))
+
+
+def _least_areas(setting: Setting, need: Needs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least areas in mm2 of an L1 and of an L2 that hold the tile, infinite where none does."""
+    space, price = setting.space, setting.prices
     l1_sizes, l2_sizes = np.array(space.l1_bytes), np.array(space.l2_kib) * KIB
     l1_area = np.append(np.minimum.accumulate(price.l1[::-1, AREA])[::-1], np.inf)
     l1_least = l1_area[np.searchsorted(l1_sizes, need.l1)]
     left = l2_sizes[:, None, None] - need.clusters * need.buffer
     rows = np.clip(-(-left // KIB), 1, None)
     l2_least = np.where(left >= need.l2, price.l2[rows, AREA], np.inf).min(axis=0)
-    logic = pes * price.pe_mm2
-    ports = (need.clusters + 1) * space.noc_bw[0] * price.port_mm2
-    floor = logic + pes * l1_area[0] + price.l2[1:, AREA].min()
-    with np.errstate(invalid="ignore"):
-        least = logic + pes * l1_least + l2_least + need.clusters * buffer[..., AREA] + ports
-    why = np.full(need.l1.shape, len(PRUNED), dtype=np.int64)
-    # a thousandth above the limit: rounding may not prune what the kernel would find valid
-    limit = setting.area_mm2 * (1 + 1e-9)
-    for place, holds in reversed(
-        list(
-            enumerate(
-                (
-                    need.clusters == 0,
-                    np.broadcast_to(floor > limit, why.shape),
-                    np.isinf(l1_least),
-                    np.isinf(l2_least),
-                    least > limit,
-                )
-            )
-        )
-    ):
-        why[holds] = place
-    return why
+    return l1_least, l2_least
 
 
 def _price(

@@ -23,9 +23,9 @@ from dcp_hw.maestro.dse_part import Part, Setting
 from dcp_hw.report_plots import Image
 
 _MARKS = {
-    "throughput": ("*", 240, "#D55E00"),
+    "throughput": ("*", 420, "#D55E00"),
     "energy": ("X", 130, "#0072B2"),
-    "edp": ("D", 80, "#009E73"),
+    "edp": ("D", 45, "#009E73"),
 }
 _NAMES = {"throughput": "highest throughput", "energy": "least energy", "edp": "least EDP"}
 _STYLE: Any = {
@@ -156,6 +156,7 @@ def _optima(axes: Axes, pool: NDArray[np.float64], place: Any) -> None:
             edgecolors="white",
             linewidths=0.9,
             zorder=5,
+            clip_on=False,
             label=_NAMES[objective],
         )
     axes.figure.legend(loc="outside lower center", ncols=4)  # type: ignore[union-attr]

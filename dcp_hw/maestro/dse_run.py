@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,20 @@ class _Store:
 
 def key_of(setting: Setting) -> str:
     """Hash of all that decides a sweep's result: settings, layers, prices, and the sources."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256(json.dumps(describe(setting), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(describe(setting), sort_keys=True).encode() + _sources())
     for name, values in asdict(setting.prices).items():
         digest.update(f"{name}{np.asarray(values).tobytes().hex()}".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _sources() -> bytes:
+    """Hash of the sources that decide a sweep's result, as they were when the process began."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
     names = ("space", "price", "evaluate", "kernel", "front", "part")
     for path in sorted([*here.glob("honest_*.py"), *(here / f"dse_{name}.py" for name in names)]):
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def describe(setting: Setting) -> dict[str, Any]:
