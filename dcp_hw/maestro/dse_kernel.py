@@ -26,7 +26,7 @@ GRID_CYCLES, GRID_ENERGY = PER_OCTAVE * 20, PER_OCTAVE * 12
 
 # Scalars.
 AREA_LIMIT, POWER_LIMIT, CLOCK, PE_MM2, PORT_MM2, PE_CLOCK, PORT_CLOCK, MAC_PJ, DRAM_PJ = range(9)
-LEAST_CYCLES, LEAST_ENERGY, MACS, MOST_PES, SCALARS = range(9, 14)
+LEAST_CYCLES, LEAST_ENERGY, MACS, MOST_THROUGHPUT, SCALARS = range(9, 14)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -138,7 +138,7 @@ def _draw(
     by_energy: Integers,
 ) -> None:
     """Add a design to the pictures."""
-    share = scalar[MACS] / time / scalar[MOST_PES]
+    share = scalar[MACS] / time / scalar[MOST_THROUGHPUT]
     row = min(THROUGHPUT_BINS - 1, int(share * THROUGHPUT_BINS))
     column = min(AREA_BINS - 1, int(area / scalar[AREA_LIMIT] * AREA_BINS))
     by_area[0, row, column] += 1

@@ -130,7 +130,8 @@ def _energy(setting: Setting, total: Part) -> Image:
 
 def _rows(setting: Setting) -> NDArray[np.float64]:
     """Edges of the throughput cells."""
-    return np.linspace(0, max(setting.space.pes), kernel.THROUGHPUT_BINS + 1)
+    most = setting.scalars[kernel.MOST_THROUGHPUT]
+    return np.linspace(0, most, kernel.THROUGHPUT_BINS + 1)
 
 
 def _top(setting: Setting, total: Part) -> float:
