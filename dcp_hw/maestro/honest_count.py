@@ -32,6 +32,7 @@ from dcp_hw.maestro.honest_plan import (
     ROUNDS,
     SINGLE,
     SIZE,
+    SPLITS,
     STARTS,
     STRIDE,
     TABLE,
@@ -85,16 +86,26 @@ def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
     """Steps of all unit paths along d, and paths, for a tensor that d does not select."""
     if at < view:
         return w[ROUNDS + view, d], w[RANGES + view, d]
-    splits, full = 0, 1
-    for level in range(view + 1, at + 1):
-        if w[UNIT + level, PARALLEL] == d:
-            splits += 1
-            full = w[UNIT + level, HOLDING]
+    splits = w[SPLITS, d] >> (view + 1) & ((1 << (at - view)) - 1)
+    if splits:
+        return _split(w, d, view, at, splits)
     if view < 0:
-        number = _paths(w, d, 0, at, w[SIZE, d]) if splits > 1 else full
-        return number, number
-    if splits == 0 or (splits == 1 and w[CLASSES + view + 1, d] == 1):
+        return 1, 1
+    return w[RANGES + view + 1, d], w[STARTS + view, d]
+
+
+@njit(**COMPILED)
+def _split(w: Plan, d: int, view: int, at: int, splits: int) -> tuple[int, int]:
+    """As `_uncoupled`, where units of levels after the view share d (bit set, from there on)."""
+    if splits & (splits - 1) == 0 and (view < 0 or w[CLASSES + view + 1, d] == 1):
+        level = view + 1 + (splits >> 1)  # of three levels, the only one that shares
+        full = w[UNIT + level, HOLDING]
+        if view < 0:
+            return full, full
         return full * w[RANGES + view + 1, d], full * w[STARTS + view, d]
+    if view < 0:
+        number = _paths(w, d, 0, at, w[SIZE, d])
+        return number, number
     steps, number = 0, 0
     tile = w[TILE + view, d]
     units = w[ROUND + view, d] // tile
@@ -212,31 +223,38 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
         outputs *= w[SIZE, d] if w[MASK, 2] >> d & 1 else 1
         w[LISTED, d] = -1
     w[TABLE, KEY] = w[TABLE + 1, KEY] = -1
-    loads, fresh = 0, outputs  # sums read back here; sums that started at zero in the units above
+    inputs, weights, sums = -1, -1, 0  # entering the working units of the last boundary, if known
+    fresh = outputs  # sums that started at zero in the units above
     for b in range(depth + 1):
-        i = max(b - 1, 0)
+        i, before = max(b - 1, 0), max(b - 2, 0)
+        at = b - 2 if b else -1
         row = BOUNDARY + BOUNDARY_COLUMNS * b
         parallel, holding = w[UNIT + i, PARALLEL], w[UNIT + i, HOLDING]
         # Only units side by side along an axis see other tiles than their parent.
-        split = parallel >= 2 and b > 0 and w[UNIT + i, HOLDING] > 1
+        split = parallel >= 2 and b > 0 and holding > 1
         view = w[VIEW + i, 0]
-        out[row] = out[row + 3] = _inputs(w, pairs, view, i - 1 if b else -1, i if split else -1)
-        if parallel == 0 and b:
-            out[row + 3] *= holding
-        elif split:
-            out[row + 3] = _inputs(w, pairs, view, i, -1)
-        out[row + 1] = out[row + 4] = _plain(w, 1, w[VIEW + i, 1], b - 2 if b else -1)
-        if b and w[MASK, 1] >> parallel & 1 == 0:
-            out[row + 4] *= holding
-        collected = _plain(w, 2, w[VIEW + i, 2], b - 2 if b else -1)
-        drained = collected
-        if b and w[MASK, 2] >> parallel & 1 == 0:
-            drained = _plain(w, 2, w[VIEW + i, 2], i)
+        if inputs < 0 or split or view != w[VIEW + before, 0]:
+            inputs = _inputs(w, pairs, view, at, i if split else -1)
+        out[row] = out[row + 3] = inputs
+        if split:
+            out[row + 3] = inputs = _inputs(w, pairs, view, i, -1)
+        elif b and holding > 1 and parallel == 0:  # units that idle share the tile, and take it
+            out[row + 3], inputs = inputs * holding, -1
+        if weights < 0 or w[VIEW + i, 1] != w[VIEW + before, 1]:
+            weights = _plain(w, 1, w[VIEW + i, 1], at)
+        out[row + 1] = out[row + 4] = weights
+        if b and holding > 1 and w[MASK, 1] >> parallel & 1 == 0:
+            out[row + 4], weights = weights * holding, -1
+        if b == 0 or w[VIEW + i, 2] != w[VIEW + before, 2]:
+            sums = _plain(w, 2, w[VIEW + i, 2], at)
+        collected = sums
+        if b and holding > 1 and w[MASK, 2] >> parallel & 1 == 0:
+            sums = _plain(w, 2, w[VIEW + i, 2], i)
         loads = collected - fresh
         if b:
-            fresh = drained - loads
+            fresh = sums - loads
         out[row + 2] = out[row + 5] = loads
-        out[row + 6], out[row + 7] = drained, collected
+        out[row + 6], out[row + 7] = sums, collected
     out[MACS], out[SUMS_READ] = macs, macs - fresh
 
 

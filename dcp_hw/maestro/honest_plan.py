@@ -44,7 +44,8 @@ CLASS_COUNT = CLASS_SIZE + 6 * LEVELS  # and how often each occurs
 LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed
 TABLE = LISTED + 1  # Y with R, X with S: what stays by state of the inner and the outer loop
 BOTH_OUT, INNER_AT, INNER_IN, OUTER_AT, BOTH_IN, KEY = range(6)
-TAG = TABLE + 2  # of the sources
+SPLITS = TABLE + 2  # by dimension: bit set of the levels where several units share it
+TAG = SPLITS + 1  # of the sources
 PLAN_ROWS = TAG + 1
 
 
@@ -56,6 +57,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
         w[SIZE, d] = layer[d]
         w[RANGES, d] = w[CLASSES, d] = w[CLASS_COUNT + d, 0] = 1
         w[CLASS_SIZE + d, 0] = layer[d]
+        w[SPLITS, d] = 0
     w[LAYER, STRIDE], w[LAYER, PADDING] = layer[6], layer[7]
     w[LAYER, ROWS], w[LAYER, COLUMNS] = layer[9], layer[10]
     depthwise = layer[8] != 0
@@ -87,6 +89,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
             if d == parallel:
                 once = tile * units
                 w[UNIT + i, HOLDING] = min(units, (outer + tile - 1) // tile)
+                w[SPLITS, d] |= (outer > tile and units > 1) << i
             w[TILE + i, d], w[ROUND + i, d] = tile, once
             changing |= (outer > once) << d
             _ranges(w, i, d, tile, once)
