@@ -73,6 +73,7 @@ def load(
     layers: str | None = None,
     dataflows: str | None = None,
     kinds: Sequence[str] = KINDS,
+    machines: Sequence[int] | None = None,
     feasible: bool = True,
     columns: Sequence[str] = METRICS,
 ) -> Rows:
@@ -81,6 +82,7 @@ def load(
     Args:
         layers, dataflows: only rows of this split: train, validation or test; None: all.
         kinds: only dataflows of these kinds: uniform, loose, fitted, elite.
+        machines: only rows on these machines, by hardware_id; None: all.
         feasible: only rows that have metrics.
         columns: what else to read, by name.
     Raises: InputError for a folder without a finished data set, and for unknown names.
@@ -90,7 +92,7 @@ def load(
     _known("kind", kinds, KINDS)
     _known("column", columns, SCHEMA.names)
     blocks = (LAYER, DATAFLOW, HARDWARE)
-    tests = ("layer_split", "dataflow_split", "dataflow_kind", "reason")
+    tests = ("layer_split", "dataflow_split", "dataflow_kind", "hardware_id", "reason")
     names = list(dict.fromkeys((*LAYER, *DATAFLOW, *HARDWARE, *tests, *columns)))
     found: list[list[NDArray[Any]]] = []
     for path in parts:
@@ -98,6 +100,8 @@ def load(
         keep = np.isin(_plain(table["dataflow_kind"]), [KINDS.index(kind) for kind in kinds])
         for name, split in (("layer_split", layers), ("dataflow_split", dataflows)):
             keep &= split is None or _plain(table[name]) == SPLITS.index(split)
+        if machines is not None:
+            keep &= np.isin(_plain(table["hardware_id"]), machines)
         if feasible:
             keep &= _plain(table["reason"]) == FEASIBLE
         table = table.filter(pa.array(keep))

@@ -374,6 +374,13 @@ def test_splits_hold_apart_layers_and_dataflows(made: Made, rows: Rows) -> None:
         assert len(train | validation | test) == count
 
 
+def test_machines_can_be_chosen(made: Made, rows: Rows) -> None:
+    some = load(made.path, machines=[1], feasible=False)
+    limits = (168, 128, 27_000, 16, 1, 16)  # the tight machine of docs/dataset.md
+    assert (some.hardware == limits).all()
+    assert 0 < len(some) == (rows.hardware == limits).all(axis=1).sum()
+
+
 def test_columns_follow_the_code(made: Made, rows: Rows) -> None:
     """The reader's arrays are the file's columns in the order of the code."""
     table = pq.read_table(made.path / "part-00000.parquet")
