@@ -30,7 +30,7 @@ FOREIGN = {
     | {"ray"},  # optional extra: dataset --ray
 }
 MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train", "train_data"}
-MAY_USE_TORCH |= {"train_report"}
+MAY_USE_TORCH |= {"train_report", "honest_torch"}
 NEEDS_TORCH = MAY_USE_TORCH | {"search"}  # search may build on encoding
 
 
