@@ -153,6 +153,12 @@ class Design:
     def __post_init__(self) -> None:
         design_check.check(self)
 
+    def __hash__(self) -> int:
+        """Hash of a few sizes: caches ask for it thousands of times, and links are many."""
+        memories = (self.input.rows, self.input.banks, self.weight.rows, self.weight.banks)
+        outputs = (self.output.words, self.output.banks, self.in_bits, self.out_bits)
+        return hash((self.rows, self.cols, self.skew[-1][-1], memories, outputs))
+
     # --- derived ------------------------------------------------------------------------
 
     @property
