@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def _finite(value: object) -> object:
 
 def main_table1(options: argparse.Namespace) -> int:
     """Exit code of `experiment table1`."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small: threads only wait
     from dataclasses import asdict
 
     from dcp_hw.baselines.methods import methods

@@ -1,7 +1,6 @@
 """Random search, a NAAS-like evolution, and Nevergrad's optimisers on the real encoding.
 
-Nevergrad minimises the logarithm of the objective on [0, 1]^n (numbers outside are clipped when
-decoded); an invalid sample gets a value worse than any mapping's, as GAMMA's 2^63. It is asked for
+Nevergrad minimises the logarithm of the objective on [0, 1]^n (numbers outside are clipped); an invalid sample gets a value worse than any mapping's, as GAMMA's 2^63. It is asked for
 one sample at a time, so most of its time is its own.
 
 Sources: Rapin and Teytaud, "Nevergrad: A Gradient-Free Optimization Platform", 2018; Lin, Yang,
@@ -83,6 +82,7 @@ NEVERGRAD = {
 }
 """Our name -> Nevergrad's."""
 
+_RANDOM_START = ("OnePlusOne",)  # in the middle all levels split X: it would stay on that plateau
 _SIGMA = 0.25
 _PENALTY = 100.0  # above the logarithm of any objective
 
@@ -91,7 +91,7 @@ def nevergrad_search(name: str) -> Callable[[Budgeted, np.random.Generator], Non
     """The search by one of Nevergrad's optimisers, by our name."""
 
     def search(evaluate: Budgeted, rng: np.random.Generator) -> None:
-        optimiser = _optimiser(NEVERGRAD[name], evaluate, int(rng.integers(2**31)))
+        optimiser = _optimiser(NEVERGRAD[name], evaluate, rng)
         space = evaluate.problem.space
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own inner optimisers
@@ -103,7 +103,7 @@ def nevergrad_search(name: str) -> Callable[[Budgeted, np.random.Generator], Non
     return search
 
 
-def _optimiser(name: str, evaluate: Budgeted, seed: int) -> Any:
+def _optimiser(name: str, evaluate: Budgeted, rng: np.random.Generator) -> Any:
     """A seeded optimiser of Nevergrad. Raises: ToolMissing without Nevergrad."""
     try:
         import nevergrad
@@ -112,7 +112,9 @@ def _optimiser(name: str, evaluate: Budgeted, seed: int) -> Any:
             "nevergrad is not installed; PSO, Portfolio, (1+1)-ES, CMA-ES, DE and TBPSA need it "
             "(make setup-torch, or pip install nevergrad)"
         ) from None
-    vector = nevergrad.p.Array(init=np.full(evaluate.problem.space.reals, 0.5))
-    vector = vector.set_mutation(sigma=_SIGMA)
-    vector.random_state = np.random.RandomState(seed)
+    number = evaluate.problem.space.reals
+    start = rng.random(number) if name in _RANDOM_START else np.full(number, 0.5)
+    vector = nevergrad.p.Array(init=start).set_mutation(sigma=_SIGMA)
+    vector = vector.set_bounds(0.0, 1.0, method="clipping")
+    vector.random_state = np.random.RandomState(int(rng.integers(2**31)))
     return nevergrad.optimizers.registry[name](vector, budget=evaluate.budget, num_workers=1)

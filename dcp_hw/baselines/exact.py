@@ -7,8 +7,8 @@ stay.
 
 Branch and bound. A node is an outer level. Traffic between DRAM, L2 and the units of the outer
 level depends on nothing else, so the node alone, evaluated as a mapping of one level, gives these
-counts exactly. What enters a unit's buffer must enter a PE's below it, and a unit needs at least
-its MACs over its PEs. Together that is a bound of every mapping below the node. Nodes are opened by
+counts exactly. What enters a working unit's buffer must enter a PE's below it, and a unit needs at
+least its MACs over its PEs. Together that is a bound of every mapping below the node. Nodes are opened by
 rising bound; when it reaches the best value found, that value is the optimum. Within a node a
 mapping whose own bound (`child_bounds`) is no better than the best value is not evaluated.
 """
@@ -176,7 +176,7 @@ def open_nodes(problem: Problem) -> Nodes:
     free[:, PES] = rows[:, UNITS]
     batch = evaluate_batch(np.array([layer_row(one)]), free, rows[:, None])
     counts = batch.counts
-    nj, leak_mw = _energies(problem, counts)
+    nj, leak_mw = _energies(problem, rows, counts)
     cycles = np.ceil(batch.cycles / (machine.pes // rows[:, UNITS])) + _ends(problem)
     total = nj + leak_mw * cycles / problem.accelerator.clock_mhz
     bound = problem.value(cycles * times, total * times)
@@ -261,7 +261,7 @@ def _extra_table(technology: str, l1_size: int | None, l2_size: int | None) -> F
     return np.maximum(lowest - (3 * least.private_read + least.private_write), 0.0)
 
 
-def _energies(problem: Problem, counts: Integers) -> tuple[Floats, Floats]:
+def _energies(problem: Problem, rows: Integers, counts: Integers) -> tuple[Floats, Floats]:
     """Least nJ and mW below nodes: exact as far as the units of level 0, then what must move."""
     accelerator = problem.accelerator
     table = load_technology(accelerator.technology)
@@ -270,7 +270,7 @@ def _energies(problem: Problem, counts: Integers) -> tuple[Floats, Floats]:
     edges = counts[:, BOUNDARY : BOUNDARY + 2 * BOUNDARY_COLUMNS].reshape(-1, 2, BOUNDARY_COLUMNS)
     down, taken = edges[:, :, 0:3].sum(axis=2), edges[:, :, 3:6].sum(axis=2)
     drained, collected = edges[:, :, 6], edges[:, :, 7]
-    entering = edges[:, 1, 3:5].sum(axis=1)  # inputs and weights into the units' buffers
+    entering = _used_loads(problem, rows, edges[:, 1])
     macs = counts[:, MACS]
     l2 = _price(problem, counts[:, L2_REQUIRED])
     unit = _price(problem, counts[:, REQUIRED])
@@ -280,6 +280,25 @@ def _energies(problem: Problem, counts: Integers) -> tuple[Floats, Floats]:
     picojoules += macs * (pj["multiply"] + pj["add"] + 3 * least.private_read + least.private_write)
     picojoules += entering * least.private_write
     return picojoules / 1000, l2[2] + unit[2] * counts[:, BUFFERS]
+
+
+def _used_loads(problem: Problem, rows: Integers, edge: Integers) -> Integers:
+    """Inputs and weights that working units of level 0 receive, at least; n.
+
+    A unit that idles in the last fold takes what all units share, but hands nothing on: of shared
+    tensors only the units that work in every fold count.
+
+    Args:
+        edge: counts of the boundary into the units, n x BOUNDARY_COLUMNS.
+    """
+    one, parallel = problem.shape[0], rows[:, PARALLEL]
+    tiles = problem.space.sizes[parallel] // rows[np.arange(len(rows)), TILE.start + parallel]
+    always = np.where(tiles > rows[:, UNITS], (tiles - 1) % rows[:, UNITS] + 1, tiles)
+    loads = np.zeros(len(rows), dtype=np.int64)
+    for tensor in (INPUT, WEIGHT):
+        split = np.isin(parallel, one.coupled(tensor))
+        loads += np.where(split, edge[:, 3 + tensor], edge[:, tensor] * always)
+    return loads
 
 
 def _price(problem: Problem, sizes: Integers) -> Floats:

@@ -32,25 +32,28 @@ def population(budget: int, most: int = 100) -> int:
 # --- the general genetic algorithm ----------------------------------------------------
 
 _ELITE = 0.1
+_NEW = 0.1
 _CROSS = 0.7
 _CHANGE = 1.5  # genes changed in a child, on average
 
 
 def genetic(evaluate: Budgeted, rng: np.random.Generator) -> None:
-    """A general genetic algorithm: tournaments, uniform crossover, mutation, elitism."""
+    """A general genetic algorithm: tournaments, uniform crossover, mutation, elites, newcomers."""
     space = evaluate.problem.space
     number = population(evaluate.budget)
     people = space.sample(rng, number)
     values = evaluate(people)
     keep = max(1, int(_ELITE * number))
     while True:
-        children = number - keep
+        new = int(_NEW * number)
+        children = number - keep - new
         mothers, fathers = (_tournament(values, rng, children) for _ in range(2))
         young = people[mothers]
         mix = _gene_mask(rng, space, children, 0.5) & (rng.random((children, 1, 1)) < _CROSS)
         young = _inherit(young, people[fathers], mix)
         genes = space.levels * (3 + DIMENSIONS)
         young = _mutate(young, _gene_mask(rng, space, children, _CHANGE / genes), space, rng)
+        young = np.concatenate([young, space.sample(rng, new)])
         found = evaluate(young)
         best = np.argsort(values, kind="stable")[:keep]
         people = np.concatenate([people[best], young])

@@ -207,7 +207,7 @@ def markdown(plan: Plan, table: list[Row], command: str) -> str:
         "",
         "`/ bound`: to the sum of the layers' lower bounds. `/ optimum`: to the sum of the proven "
         "optima of the sub-space of `exact` (two levels, dividing tiles; below 1 where a mapping "
-        "outside it is better). `exact` opens nodes by rising bound; its samples are complete "
+        "outside it is better). `exact` is not cut short by the budget; its samples are complete "
         "mappings only. `within 1 %`: layers where the method is that near to the best one. Times "
         "are of a layer, on a shared machine.",
     ]
