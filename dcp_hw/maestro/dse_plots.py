@@ -55,7 +55,8 @@ def images(setting: Setting, total: Part) -> list[Image]:
 
 
 def _title(setting: Setting) -> str:
-    return f"{setting.space.style.name.upper()} on {setting.layers.name}"
+    layers = f"{setting.layers.name}, {len(setting.layers)} layers"
+    return f"{setting.space.style.name.upper()} on {layers}"
 
 
 def _by_limit(setting: Setting, total: Part, what: str) -> Image:
