@@ -24,7 +24,7 @@ from predictors.checkpoint import KINDS, parameters, save
 from predictors.energy import Prices
 from predictors.features import Estimate, estimate
 from predictors.interface import PredictorError
-from predictors.model import GapPredictor, Shape, laplace_loss
+from predictors.model import GapPredictor, Shape, logistic_loss
 from predictors.paper import PaperPredictor, log_cosh_loss
 from predictors.train import Batch, Epoch, Schedule, check_finite, fit
 
@@ -205,7 +205,7 @@ def gap_batch(model: GapPredictor, samples: Samples) -> Batch:
 
 def _gap_loss(model: nn.Module, batch: Batch) -> Tensor:
     features, target = batch
-    return laplace_loss(*model.correct(features), target)
+    return logistic_loss(*model.correct(features), target)
 
 
 @torch.no_grad()

@@ -20,8 +20,12 @@ from predictors.energy import Prices
 from predictors.features import CLOSED_NAMES, PLAIN_NAMES, Estimate, estimate
 from predictors.interface import Prediction, Relaxed
 
-_LEAST_SCALE = math.log(2e-4)
-_MOST_SCALE = math.log(4.0)
+_LEAST_SCALE = math.log(1e-4)
+_MOST_SCALES = {True: math.log(0.5), False: math.log(4.0)}
+"""Of what remains, with and without the closed form."""
+_MOST_STEPS = 3.0
+"""A correction of the closed form is at most so many scales: where the closed form is exact the
+scale is small and nothing is spoilt, and far from the data no correction runs away."""
 _REACH = 6.0
 """Standardised features are clipped here: a relaxed dataflow may leave the data."""
 
@@ -55,7 +59,7 @@ class GapPredictor(nn.Module):
         number = len(shape.features)
         self.register_buffer("mean", torch.zeros(number))
         self.register_buffer("spread", torch.ones(number))
-        self.register_buffer("quantile", torch.full((2,), 2.303))  # Laplace: 90 %
+        self.register_buffer("quantile", torch.full((2,), 2.944))  # logistic: 90 %
         widths = [number, *[shape.width] * shape.layers]
         parts: list[nn.Module] = []
         for a, b in pairwise(widths):
@@ -80,8 +84,13 @@ class GapPredictor(nn.Module):
         seen = features[:, : len(self.shape.features)]
         scaled = ((seen - self.mean) / self.spread).clamp(-_REACH, _REACH)
         out = self.network(scaled)
-        log_scale = _LEAST_SCALE + (_MOST_SCALE - _LEAST_SCALE) * torch.sigmoid(out[:, 2:])
-        return out[:, :2], log_scale
+        closed = self.shape.closed
+        most = _MOST_SCALES[closed]
+        log_scale = _LEAST_SCALE + (most - _LEAST_SCALE) * torch.sigmoid(out[:, 2:])
+        if not closed:
+            return out[:, :2], log_scale
+        steps = _MOST_STEPS * torch.tanh(out[:, :2] / _MOST_STEPS)
+        return steps * log_scale.exp(), log_scale
 
     def base(self, found: Estimate) -> Tensor:
         """What is corrected: the closed form, or the bound; logs, b x 2."""
@@ -106,6 +115,10 @@ class GapPredictor(nn.Module):
         )
 
 
-def laplace_loss(correction: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
-    """Mean negative log likelihood of b x 2 targets; its best correction is the median."""
-    return ((correction - target).abs() * (-log_scale).exp() + log_scale).mean()
+def logistic_loss(correction: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
+    """Mean negative log likelihood of b x 2 targets under logistic distributions.
+
+    Its best correction lies between mean and median: rare large errors are heard, not obeyed.
+    """
+    off = (correction - target).abs() * (-log_scale).exp()
+    return (off + 2 * nn.functional.softplus(-off) + log_scale).mean()

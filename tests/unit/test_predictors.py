@@ -39,7 +39,7 @@ from predictors.checkpoint import load, parameters, read_tensors, save, write_te
 from predictors.features import CLOSED_NAMES, PLAIN_NAMES, estimate  # noqa: E402
 from predictors.interface import PredictorError, Relaxed, harden, relax  # noqa: E402
 from predictors.loops import loops_of  # noqa: E402
-from predictors.model import GapPredictor, Shape, laplace_loss  # noqa: E402
+from predictors.model import GapPredictor, Shape, logistic_loss  # noqa: E402
 from predictors.paper import PaperPredictor, log_cosh_loss  # noqa: E402
 from predictors.timing import timing_of  # noqa: E402
 from predictors.traffic import Traffic, coupled, traffic_of, views  # noqa: E402
@@ -307,11 +307,14 @@ def _exact(
     return np.log([batch.cycles, energy][metric])
 
 
-def test_laplace_loss_is_least_at_the_median() -> None:
-    target = torch.tensor([0.0, 0.0, 1.0, 5.0, 100.0])[:, None].repeat(1, 2)
-    scale = torch.zeros(5, 2)
-    values = [laplace_loss(torch.full((5, 2), c), scale, target).item() for c in (0.5, 1.0, 1.5)]
-    assert min(values) == values[1]
+def test_logistic_loss_is_the_likelihood_of_scipys_distribution() -> None:
+    from scipy.stats import logistic
+
+    rng = np.random.default_rng(0)
+    at, log_scale, target = rng.normal(size=(3, 50, 2)) * 2
+    expected = -logistic.logpdf(target, loc=at, scale=np.exp(log_scale)).mean()
+    found = logistic_loss(*(torch.from_numpy(v) for v in (at, log_scale, target)))
+    assert found.item() == pytest.approx(expected, rel=1e-9)
 
 
 # --- scores --------------------------------------------------------------------------------------
