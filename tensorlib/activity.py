@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tensorlib.design import Design, Operand
 from tensorlib.program import Command, Config, Exec, Lanes, Load, LoadShape, Store
-from tensorlib.timing_kernel import row_changes
+from tensorlib.row_kernel import row_changes
 
 COUNTERS = (
     *("compute", "fill_drain", "config", "wait_load", "wait_store", "step", "mac"),

@@ -8,6 +8,7 @@ from typing import Any
 
 INNER: dict[str, Any] = {
     "_nrt": False,
+    "forceinline": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
     "error_model": "numpy",

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from tensorlib import timing_words
 from tensorlib.compiled import INNER, source_tag
-from tensorlib.row_kernel import row_changes as row_changes
 from tensorlib.timing_words import (
     FIFO_WORDS,
     load_cycles,

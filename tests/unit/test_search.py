@@ -102,7 +102,10 @@ def test_estimate_is_close_to_the_exact_model(layer: Layer) -> None:
     assert close
 
 
-DESIGNS = tuple(c.design for c in candidates(STYLES + EXAMPLES, Hardware()))
+DESIGNS = tuple(
+    tuple(c.design for c in candidates((style,), Hardware())) for style in STYLES + EXAMPLES
+)
+"""Per style."""
 LONG = 400_000
 """Cycles of mappings whose commands are not made one by one here."""
 
@@ -137,8 +140,8 @@ def test_compiled_mappings_equal_their_commands(name: str) -> None:
     rng = random.Random(name)
     layers = list(LayerSet.load(name))
     ran = set()
-    for _ in range(120 if name == "tiny" else 36):
-        layer, design = rng.choice(layers), rng.choice(DESIGNS)
+    for turn in range(120 if name == "tiny" else 36):
+        layer, design = rng.choice(layers), rng.choice(DESIGNS[turn % len(DESIGNS)])
         problem, int32 = problem_of(layer, flat=rng.random() < 0.8), rng.random() < 0.3
         drawn = [drawn_mapping(problem, design, rng) for _ in range(50)]
         mappings = [m for m in drawn if m is not None]
@@ -154,7 +157,7 @@ def test_compiled_mappings_equal_their_commands(name: str) -> None:
             context = (layer.name, design.name, int32, mappings[n])
             found = (exact.cycles[n], exact.counters[n].tolist())
             assert (*context, *found) == (*context, *expected)
-    assert len(ran) >= (9 if name == "tiny" else 6)
+    assert len(ran) >= (9 if name == "tiny" else 4)
 
 
 def test_odd_mappings_and_arrays_agree_too() -> None:
