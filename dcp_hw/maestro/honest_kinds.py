@@ -99,26 +99,31 @@ def never_waits(w: Plan, z: Kinds, level: int, noc: float, dram: float) -> bool:
     A tensor's elements per cycle are at most a product over the dimensions: of elements per cycle
     where it is coupled, of 1 per cycle elsewhere.
     """
-    read, write = 0.0, 1.0
-    for t in range(3):
-        rate = 1.0
-        for d in range(6):
-            row = 6 * level + d
-            coupled = w[MASK, t] >> d & 1 == 1
-            if coupled and t == 0 and d >= 2:
-                if d < 4:
-                    rate *= _axis_rate(w, z, level, d)
-                continue
-            most, largest, least = 0.0, 0.0, 1e18
-            for k in range(z[6 * LEVELS + level, 0, d]):
+    inputs, weights, outputs, write = 1.0, 1.0, 1.0, 1.0  # per cycle
+    selects_weight, selects_output = w[MASK, 1], w[MASK, 2]
+    for d in range(6):
+        row = 6 * level + d
+        extent, work = float(z[row, 0, EXTENT]), float(z[row, 0, WORK])
+        most, largest, least = extent / work, extent, work
+        number = z[6 * LEVELS + level, 0, d]
+        if number > 1 or z[row, 0, EXTENT + 1] != z[row, 0, EXTENT]:
+            for k in range(number):
                 for part in range(2):
                     extent, work = float(z[row, k, EXTENT + part]), float(z[row, k, WORK + part])
                     most = max(most, extent / work)
                     largest, least = max(largest, extent), min(least, work)
-            rate *= most if coupled else 1.0 / least
-            if t == 2:
-                write *= largest / least if coupled else 1.0 / least
-        read += rate
+        weights *= most if selects_weight >> d & 1 else 1.0 / least
+        if selects_output >> d & 1:
+            outputs *= most
+            write *= largest / least
+        else:
+            outputs *= 1.0 / least
+            write *= 1.0 / least
+        if d < 2:
+            inputs *= most if d == 1 else 1.0 / least
+        elif d < 4:
+            inputs *= _axis_rate(w, z, level, d)
+    read = inputs + weights + outputs
     slack = 1.0 + 1e-9
     if level == 0 and (read + write) * slack > dram:
         return False

@@ -25,6 +25,8 @@ from dcp_hw.maestro.honest_kinds import (
 )
 from dcp_hw.maestro.honest_plan import (
     CHANGING,
+    CLASS_SIZE,
+    CLASSES,
     HOLDING,
     LAYER,
     LEVELS,
@@ -359,6 +361,9 @@ def ends_time(w: Plan, t: Trail, depth: int, noc: float, dram: float) -> float:
 @njit(**COMPILED)
 def _last(w: Plan, d: int, level: int) -> int:
     """Most elements along d in the last round of the last range of any unit."""
+    if w[CLASSES + level, d] == 1:  # all ranges have one size
+        size, once = w[CLASS_SIZE + 6 * level + d, 0], w[ROUND + level, d]
+        return size if size <= once else size - (size - 1) // once * once
     split = 0  # levels above that share d among units
     for i in range(level):
         split |= (w[UNIT + i, PARALLEL] == d) << i
