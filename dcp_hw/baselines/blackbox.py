@@ -1,7 +1,8 @@
 """Random search, a NAAS-like evolution, and Nevergrad's optimisers on the real encoding.
 
-Nevergrad minimises the logarithm of the objective on [0, 1]^n (numbers outside are clipped); an invalid sample gets a value worse than any mapping's, as GAMMA's 2^63. It is asked for
-one sample at a time, so most of its time is its own.
+Nevergrad minimises the logarithm of the objective on [0, 1]^n (numbers outside are clipped); an
+invalid sample gets a value worse than any mapping's, as GAMMA's 2^63. It is asked for one sample at
+a time, so most of its time is its own.
 
 Sources: Rapin and Teytaud, "Nevergrad: A Gradient-Free Optimization Platform", 2018; Lin, Yang,
 Han, "NAAS: Neural Accelerator Architecture Search", DAC 2021.

@@ -8,7 +8,7 @@ stay.
 Branch and bound. A node is an outer level. Traffic between DRAM, L2 and the units of the outer
 level depends on nothing else, so the node alone, evaluated as a mapping of one level, gives these
 counts exactly. What enters a working unit's buffer must enter a PE's below it, and a unit needs at
-least its MACs over its PEs. Together that is a bound of every mapping below the node. Nodes are opened by
+least its MACs over its PEs. Together that bounds every mapping below the node. Nodes are opened by
 rising bound; when it reaches the best value found, that value is the optimum. Within a node a
 mapping whose own bound (`child_bounds`) is no better than the best value is not evaluated.
 """
