@@ -25,7 +25,7 @@ PYTHON_SOURCES := $(shell find dcp_hw tensorlib sim predictors -type f -not -pat
 SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rtl_templates/project -maxdepth 4 -type f -not -path '*/target/*' 2>/dev/null)
 
 .PHONY: help setup setup-torch generate dataset test test-unit test-scala test-rtl test-flow \
-        regress lint format bench lock clean dse FORCE
+        regress lint format bench bench-maestro honest-check lock clean dse FORCE
 
 help: ## This list
 	@printf 'usage: make TARGET [NAME=value ...]\n\n'
@@ -107,6 +107,14 @@ format: $(MAIN) ## Lays out Python and Scala files
 
 bench: $(MAIN) ## Speed of search and cycle model on MobileNet-V2
 	$(PY) -m benchmarks
+
+bench-maestro: $(MAIN) ## Speed of both models of the MAESTRO space
+	$(PY) -m benchmarks.maestro
+
+# With bounds checks, whose code is compiled apart from that of everyday use.
+honest-check: N := 20000
+honest-check: $(MAIN) ## Honest model against its interpreter, 20000 random mappings [N SEED]
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=build/numba-checked $(PY) -m dcp_hw.maestro.honest_check --n '$(N)' --seed '$(SEED)'
 
 clean: ## Removes build/ only; the environment and caches stay
 	rm -rf build

@@ -156,13 +156,18 @@ def _random_layer(rng: random.Random) -> HonestLayer:
         )
 
 
-def differences(count: int, seed: int) -> tuple[int, list[Case]]:
+def differences(count: int, seed: int, *, every: int = 0) -> tuple[int, list[Case]]:
     """Number of feasible cases among the first `count`, and the cases on which the models differ.
 
     They must agree on every counter, on the cycles, and on what is infeasible and why.
+
+    Args:
+        every: say on stderr how far it is after that many cases; 0 for never.
     """
     rng, feasible, wrong = random.Random(seed), 0, []
-    for _ in range(count):
+    for number in range(count):
+        if every and number and number % every == 0:
+            print(f"{number} of {count} cases, {len(wrong)} differences", file=sys.stderr)
         case = random_case(rng)
         slow = interpret(case.layer, case.levels, case.machine)
         fast = evaluate(case.layer, case.levels, case.machine)
@@ -178,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--n", type=int, default=20_000, help="number of cases")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    feasible, wrong = differences(options.n, options.seed)
+    feasible, wrong = differences(options.n, options.seed, every=2000)
     print(f"{options.n} cases, {feasible} of them feasible, {len(wrong)} differences")
     for case in wrong[:3]:
         print(case, file=sys.stderr)
