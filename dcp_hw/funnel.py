@@ -47,8 +47,8 @@ class Budget:
 
 
 BUDGET = Budget()
-EXAMPLE_BUDGET = Budget(points=32, splits=3, quick=3, full=1)
-"""For each example: one style."""
+EXAMPLE_BUDGET = Budget(points=16, splits=2, quick=2, full=1)
+"""For each example: one array where `fixed` has all of them."""
 
 
 @dataclass(slots=True, kw_only=True)
