@@ -31,6 +31,8 @@ from dcp_hw.errors import InputError
 from dcp_hw.workload import Layer
 
 PLUGINS = ("dcp_hw.optimise",)
+OPTIONAL = ("torch", "safetensors")
+"""Packages without which a plug-in has no methods."""
 
 
 class Searcher(Protocol):
@@ -94,7 +96,8 @@ def methods() -> dict[str, Searcher]:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name and name.startswith(error.name):
+            absent = error.name or ""
+            if absent and (name.startswith(absent) or absent.split(".")[0] in OPTIONAL):
                 continue
             raise
         found |= getattr(module, "SEARCHERS", {})
