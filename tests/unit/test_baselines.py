@@ -1,8 +1,7 @@
-"""Searches of MAESTRO mappings: optima of tiny spaces, budgets, bounds, tables that resume."""
+"""Searches of MAESTRO mappings: optima of tiny spaces, budgets, bounds, encodings."""
 
 from __future__ import annotations
 
-import json
 from itertools import product
 
 import numpy as np
@@ -20,7 +19,7 @@ from dcp_hw.baselines.exact import (
     private_elements,
 )
 from dcp_hw.baselines.fixed import FIXED
-from dcp_hw.baselines.methods import EXACT, METHODS, run
+from dcp_hw.baselines.methods import EXACT, METHODS
 from dcp_hw.baselines.problem import (
     Accelerator,
     Budgeted,
@@ -28,10 +27,6 @@ from dcp_hw.baselines.problem import (
     Objective,
     Problem,
 )
-from dcp_hw.cli import main
-from dcp_hw.errors import InputError
-from dcp_hw.experiments import cells, table1
-from dcp_hw.layerset_csv import load_layerset
 from dcp_hw.maestro.encoding import decode, encode
 from dcp_hw.maestro.honest_count import REQUIRED
 from dcp_hw.maestro.honest_energy import energy
@@ -39,7 +34,7 @@ from dcp_hw.maestro.honest_fast import FEASIBLE, evaluate_batch, layer_row, mach
 from dcp_hw.maestro.honest_interpreter import interpret
 from dcp_hw.maestro.honest_types import HonestCounts, HonestMachine
 from dcp_hw.mapspace import MapSpace, levels_of
-from dcp_hw.workload import Layer, LayerSet, Operator
+from dcp_hw.workload import Layer, Operator
 
 PRODUCT = Layer(name="product", operator=Operator.GEMM, M=1, N=3, K=2)
 CONV = Layer(
@@ -404,116 +399,3 @@ def test_gamma_crossover_exchanges_the_tiles_of_one_dimension() -> None:
         assert (foreign == foreign[0]).all()  # all levels alike
         kinds.add(int(foreign[0].sum()))
     assert kinds == {0, 1}
-
-
-# --- table 1 -----------------------------------------------------------------------------
-
-LAYERS = LayerSet(
-    name="two", layers=(LITTLE, Layer(name="p", operator=Operator.GEMM, M=2, N=3, K=4, count=3))
-)
-
-
-def plan(**changes: object) -> cells.Plan:
-    given = {
-        "layers": LAYERS,
-        "accelerator": SMALL,
-        "objectives": (Objective.EDP,),
-        "methods": ("random", "exact"),
-        "budget": 40,
-        "seeds": (1, 2),
-    }
-    return cells.Plan(**(given | changes))
-
-
-def test_table_sums_layers_by_count(tmp_path) -> None:
-    table = {row.method: row for row in table1.run(plan(), tmp_path, "command")}
-    sums = [
-        sum(
-            layer.count * METHODS["random"](layer, SMALL, Objective.EDP, 40, seed).value
-            for layer in LAYERS
-        )
-        for seed in (1, 2)
-    ]
-    optimum = sum(
-        layer.count * METHODS[EXACT](layer, SMALL, Objective.EDP, 10**6, 1).value
-        for layer in LAYERS
-    )
-    assert table["random"].value == pytest.approx(np.mean(sums))
-    assert table["random"].spread == pytest.approx(np.std(sums, ddof=1))
-    assert table["random"].to_optimum == pytest.approx(np.mean(sums) / optimum)
-    assert table["exact"].to_optimum == pytest.approx(1)
-    assert table["random"].calls == 40
-    assert len((tmp_path / "layers.csv").read_text().splitlines()) == 1 + 2 * 2 + 2
-    assert (tmp_path / "table1.png").stat().st_size > 1000
-    assert "| exact |" in (tmp_path / "table1.md").read_text()
-
-
-def test_cells_are_read_again_unless_the_model_disagrees(tmp_path, monkeypatch) -> None:
-    first = cells.fill(plan().cells(), tmp_path, "test")
-
-    def never(name: str) -> object:
-        raise AssertionError(f"{name} was searched again")
-
-    with monkeypatch.context() as patch:
-        wanted = plan().cells()
-        patch.setattr(cells, "searcher", never)
-        again = cells.fill(wanted, tmp_path, "test")
-        assert [f.trace for f in again.values()] == [f.trace for f in first.values()]
-        assert list(again.values()) == list(first.values())
-    cell = plan().cells()[0]
-    path = cell.path(tmp_path)
-    content = json.loads(path.read_text())
-    content["found"]["value"] *= 0.5  # a better value than its mapping has
-    path.write_text(json.dumps(content))
-    assert cell.load(tmp_path) is None
-    assert cells.fill([cell], tmp_path, "test")[cell].value == first[cell].value
-    path.write_text("{")
-    assert cell.load(tmp_path) is None
-
-
-def test_cells_of_other_hardware_are_not_taken(tmp_path) -> None:
-    cells.fill(plan().cells(), tmp_path, "test")
-    assert all(cell.load(tmp_path) is None for cell in plan(accelerator=TIGHT).cells())
-
-
-# --- commands ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["baseline", "tiny", "--layer", "none"], "layer 'none' not found"),
-        (["baseline", "tiny", "--method", "magic"], "method 'magic' not found"),
-        (["baseline", "tiny", "--budget", "0"], "at least 1"),
-        (["baseline", "tiny", "--layer", "dilated"], "dilation"),
-        (["experiment", "table1", "--objectives", "speed"], "objective 'speed'"),
-        (["experiment", "table1", "--objectives", "edp,edp"], "each once"),
-        (["experiment", "table1", "--methods", "gamma,magic"], "method 'magic' not found"),
-        (["experiment", "table1", "--layerset", "nothing"], "not found"),
-    ],
-)
-def test_wrong_arguments_are_named(words: list[str], said: str, capsys) -> None:
-    assert main(words) == 2
-    assert said in capsys.readouterr().err
-
-
-def test_baseline_prints_its_mapping(capsys) -> None:
-    words = ["baseline", "tiny", "--budget", "50", "--num_pes", "16", "--method", "random"]
-    assert main([*words, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["calls"] == 50
-    layer = load_layerset("tiny").layers[0]
-    rows = np.array([said["mapping"]])
-    assert rows[0, :, 0].prod() <= 16
-    machine = HonestMachine(pes=16, l1_size=512, l2_size=108_000, noc_bw=81_920_000, noc_latency=1)
-    values = brute_values(layer, Accelerator(machine=machine), Objective.EDP, rows)
-    assert values[0] == pytest.approx(said["value"])
-    assert main(words) == 0
-    assert "50 samples" in capsys.readouterr().out
-
-
-def test_no_search_has_an_empty_plan() -> None:
-    with pytest.raises(InputError, match="methods"):
-        plan(methods=())
-    with pytest.raises(InputError, match="budget"):
-        run("random", genetic.genetic, Problem(**vars(plan().cells()[0].problem)), 0, 1)
