@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from itertools import product
 from math import prod
 
+import jsonschema
 import pytest
 
 from dcp_hw import bounds, explore, funnel, per_layer, physical, search
@@ -22,6 +24,8 @@ from dcp_hw.known import Known
 from dcp_hw.mapping import Unmappable
 from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import problem_of
+from dcp_hw.report_view import search_lines
+from dcp_hw.technology import DATA
 from dcp_hw.workload import Layer, LayerSet
 from tensorlib.design import Design
 from tensorlib.timing import Prediction
@@ -285,6 +289,10 @@ def test_fixed_finds_nothing_worse_than_brute_force(
     assert counts["candidates"] == sum(counts[name] for name in left)
     assert counts["bound"] > 0
     assert counts["not_examined"] == 0
+    schema = json.loads((DATA / "report.schema.json").read_text())
+    one = {"$defs": schema["$defs"], **schema["properties"]["search"]["items"]}
+    jsonschema.validate(counts, one)
+    assert f"screened {counts['screened']:,}" in search_lines({"search": [counts]})[0]
 
 
 def test_per_layer_finds_nothing_worse_than_brute_force(small: None, everything: dict) -> None:
