@@ -34,10 +34,10 @@ COVERAGE = 0.9
 HELD_SHARE = 0.2
 CALIBRATION_ROWS = 40_000
 
-DEFAULT_ROWS = 400_000
+DEFAULT_ROWS = 1_000_000
 SCHEDULES = {
-    "ours": Schedule(epochs=25, batch=1024, learning_rate=1.5e-3, weight_decay=1e-6),
-    "plain": Schedule(epochs=25, batch=1024, learning_rate=1.5e-3, weight_decay=1e-6),
+    "ours": Schedule(epochs=10, batch=1024, learning_rate=1.5e-3, weight_decay=1e-6),
+    "plain": Schedule(epochs=10, batch=1024, learning_rate=1.5e-3, weight_decay=1e-6),
     # As the paper states; it does not state the batch.
     "paper": Schedule(
         epochs=50,

@@ -31,8 +31,8 @@ def add_parsers(subparsers: Any) -> None:
     p.add_argument("--data", type=Path, required=True, help="folder of the data set")
     p.add_argument("--out", type=Path, help="folder (default build/train/MODEL, build/predictors)")
     p.add_argument("--seed", type=_count, default=0, help="of rows and weights (default 0)")
-    p.add_argument("--rows", type=_number, default=400_000, metavar="N",
-                   help="rows to draw, a fifth held out (default 400000)")  # fmt: skip
+    p.add_argument("--rows", type=_number, default=1_000_000, metavar="N",
+                   help="rows to draw, a fifth held out (default 1000000)")  # fmt: skip
     p.add_argument("--minutes", type=_minutes, metavar="M", help="end after so much training")
     p.add_argument("--epochs", type=_number, metavar="N", help="instead of the model's own")
     p.add_argument("--machine", type=_count, metavar="ID", help="only rows of this machine")
