@@ -21,6 +21,7 @@ from dcp_hw.maestro import dse_kernel as kernel
 from dcp_hw.maestro.dse_front import OBJECTIVES, best
 from dcp_hw.maestro.dse_part import Part, Setting
 from dcp_hw.report_plots import Image
+from dcp_hw.report_view import plural
 
 _MARKS = {
     "throughput": ("*", 420, "#D55E00"),
@@ -55,7 +56,7 @@ def images(setting: Setting, total: Part) -> list[Image]:
 
 
 def _title(setting: Setting) -> str:
-    layers = f"{setting.layers.name}, {len(setting.layers)} layers"
+    layers = f"{setting.layers.name}, {plural(len(setting.layers), 'layer')}"
     return f"{setting.space.style.name.upper()} on {layers}"
 
 

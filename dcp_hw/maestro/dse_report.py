@@ -23,6 +23,7 @@ from dcp_hw.maestro.dse_plots import images
 from dcp_hw.maestro.dse_run import Done, describe
 from dcp_hw.maestro.dse_space import describe_tile
 from dcp_hw.report_plots import Image
+from dcp_hw.report_view import plural
 
 WORDS = {
     "no_cluster": "pruned as invalid: fewer PEs than one cluster",
@@ -208,9 +209,9 @@ def optimum_rows(about: dict[str, Any]) -> list[list[str]]:
 def headline(about: dict[str, Any]) -> str:
     """What was swept, in a line."""
     setting, ran = about["setting"], about["run"]
-    layers = len(setting["layers"])
+    layers = plural(len(setting["layers"]), "layer")
     return (
-        f"{setting['style'].upper()} on {setting['layerset']} ({layers} layers), "
+        f"{setting['style'].upper()} on {setting['layerset']} ({layers}), "
         f"{setting['area_mm2']:g} mm², {setting['power_mw']:g} mW, {setting['clock_mhz']:g} MHz: "
         f"{about['designs']:,} designs in {ran['elapsed_s']:.0f} s"
         + (f", {ran['resumed_parts']} of {ran['parts']} parts resumed" * (ran["resumed_parts"] > 0))
