@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dcp_hw.maestro import honest_fast
 from dcp_hw.maestro.honest_check import differences, random_case
 from dcp_hw.maestro.honest_fast import (
     evaluate,
@@ -15,7 +17,9 @@ from dcp_hw.maestro.honest_fast import (
     machine_row,
     mapping_rows,
 )
-from dcp_hw.maestro.honest_types import HonestCounts, HonestLayer, HonestLevel, HonestMachine
+from dcp_hw.maestro.honest_input import pairs_for
+from dcp_hw.maestro.honest_interpreter import interpret
+from dcp_hw.maestro.honest_types import HonestCounts, HonestLayer, HonestLevel, HonestMachine, Y
 
 
 def test_equals_the_interpreter() -> None:
@@ -74,6 +78,34 @@ def test_large_layers_keep_the_bounds() -> None:
                     sum(counts.supplied[1]), counts.collected[1]
                 )
         assert cycles == sorted(cycles, reverse=True)
+
+
+def test_lists_of_padded_tiles_stay_in_their_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many units along a padded axis: compiled code does not notice when it writes too far."""
+    layer = HonestLayer(Y=112, X=3, R=7, S=7, stride=2, padding=3)
+    whole, single = (1, 1, 112, 3, 7, 7), (1, 1, 1, 3, 7, 7)
+    machine = HonestMachine(pes=256, noc_bw=4, dram_bw=4)
+    rooms = []
+
+    def wide(*sizes: int) -> np.ndarray:
+        usual = pairs_for(*sizes)
+        room = np.zeros((usual.shape[0], 4 * usual.shape[1], usual.shape[2]), dtype=usual.dtype)
+        rooms.append((usual.shape[1], room))
+        return room
+
+    monkeypatch.setattr(honest_fast, "pairs_for", wide)
+    for tiles in ((single,), (whole, single), (whole, whole, single)):
+        levels = tuple(
+            HonestLevel(parallel=Y, order=tuple(range(6)), tile=tile, clusters=112 if i else None)
+            for i, tile in enumerate(tiles)
+        )
+        levels = (replace(levels[0], clusters=None if len(tiles) == 1 else 1), *levels[1:])
+        free = replace(machine, pes=112**3)
+        assert evaluate(layer, levels, free) == interpret(layer, levels, free)
+    assert len(rooms) == 3
+    for usual, room in rooms:
+        assert room[:, 1].any()
+        assert not room[:, usual:].any()
 
 
 def test_wrong_shapes_are_refused() -> None:
