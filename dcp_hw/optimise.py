@@ -1,0 +1,255 @@
+"""DCP: mappings of layers found by propagation through a predictor, checked exactly.
+
+Per group of layers (one at layer level, all at model level): random mappings, of which the
+predictor chooses the starts; gradient descent of all starts in one batch; the predicted best of
+everything passed, at most 16, checked with the exact evaluator, which counts its calls.
+docs/dcp.md explains it.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcp_hw.baselines.problem import Accelerator, Budgeted, Found, Objective, Problem
+from dcp_hw.errors import ToolMissing
+from dcp_hw.optimise_settings import MOST_CHECKS, Descent, Settings
+from dcp_hw.workload import Layer
+
+if TYPE_CHECKING:
+    from dcp_hw.optimise_groups import Group
+    from dcp_hw.optimise_predictor import Frozen
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChecked:
+    """The chosen mapping on one layer, one occurrence of it.
+
+    Attributes:
+        mapping: 3 x 14, as it runs on the layer.
+        predicted_cycles, predicted_nj: by the predictor; the others exact.
+    """
+
+    problem: Problem
+    mapping: Integers
+    predicted_cycles: float
+    predicted_nj: float
+    cycles: float
+    energy_nj: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found for one group.
+
+    Attributes:
+        mapping: 3 x 14, shared by the group; None if no candidate is feasible on every layer.
+        layers: one for each layer; empty without a mapping.
+        points: n x 2, cycles and nJ of all feasible candidates, summed over layers with counts.
+        value: sum over layers of count x weighted product.
+        calls: exact evaluations, of all layers together; invalid: those without a value.
+        seconds: its share of the batch that it was moved in, and its checks.
+    """
+
+    mapping: Integers | None
+    layers: tuple[LayerChecked, ...]
+    points: Floats
+    value: float
+    calls: int
+    invalid: int
+    seconds: float = 0.0
+
+
+def optimise(
+    groups: Sequence[Group],
+    frozen: Frozen,
+    settings: Settings,
+    *,
+    threads: int = 2,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """The best checked mapping of each group.
+
+    Args:
+        advance: called for each group.
+
+    Raises: InputError for a predictor of other energies, or one that gives no numbers.
+    """
+    for group in groups:
+        frozen.check(group.problems[0].accelerator)
+    out = []
+    for group, (found, seconds) in zip(
+        groups, candidates(groups, frozen, settings, threads=threads), strict=True
+    ):
+        began = time.perf_counter()
+        checked = check(group, found, frozen)
+        out.append(replace(checked, seconds=seconds + time.perf_counter() - began))
+        advance()
+    return out
+
+
+def candidates(
+    groups: Sequence[Group], frozen: Frozen, settings: Settings, *, threads: int = 1
+) -> Iterator[tuple[Integers, float]]:
+    """At most `checks` mappings of each group, n x 3 x 14, predicted best first, and seconds.
+
+    Groups that are moved together share the seconds of their batch.
+    """
+    import torch
+
+    from dcp_hw.optimise_descent import chunks_of
+
+    def search(part: range) -> list[tuple[Integers, float]]:
+        began = time.perf_counter()
+        found = _candidates(groups[part.start : part.stop], frozen, settings)
+        return [(each, (time.perf_counter() - began) / len(part)) for each in found]
+
+    held = torch.get_num_threads()
+    torch.set_num_threads(1)  # tensors are small: more threads would wait for each other
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for part in pool.map(search, chunks_of(groups, settings.starts)):
+                yield from part
+    finally:
+        torch.set_num_threads(held)
+
+
+def _candidates(groups: Sequence[Group], frozen: Frozen, settings: Settings) -> list[Integers]:
+    import torch
+
+    from dcp_hw.optimise_descent import descend
+
+    still = Descent(steps=0)
+    drawn = torch.from_numpy(np.stack([sampled(group, settings) for group in groups]))
+    screened = descend(groups, drawn, frozen.predict, still)
+    if settings.descent is None:
+        return [passed.best(settings.checks).numpy() for passed in screened]
+    starts = torch.stack([_filled(x.best(settings.starts), settings.starts) for x in screened])
+    moved = descend(groups, starts, frozen.predict, settings.descent, seed=settings.seed)
+    return [passed.best(settings.checks).numpy() for passed in moved]
+
+
+def sampled(group: Group, settings: Settings) -> Integers:
+    """The random mappings that starts are chosen from; the same whatever follows."""
+    names = " ".join(problem.layer.name for problem in group.problems)
+    rng = np.random.default_rng([settings.seed, zlib.crc32(names.encode())])
+    return group.space.sample(rng, settings.screened)
+
+
+def _filled(mappings, number: int):  # type: ignore[no-untyped-def]
+    """So many mappings: those there are, repeated where they are fewer."""
+    return mappings.repeat(-(-number // len(mappings)), 1, 1)[:number]
+
+
+def check(group: Group, mappings: Integers, frozen: Frozen) -> Outcome:
+    """The best of n mappings (n x 3 x 14); the exact evaluator is asked n times a layer."""
+    from dcp_hw.optimise_groups import on_layer
+
+    own = [on_layer(mappings, problem) for problem in group.problems]
+    costs = np.stack(
+        [problem.costs(each) for problem, each in zip(group.problems, own, strict=True)]
+    )  # layers x 2 x n
+    counts = np.array(group.counts, dtype=np.float64)
+    feasible = np.isfinite(costs).all(axis=(0, 1))
+    points = np.einsum("l,lmn->nm", counts, costs[:, :, feasible])
+    power = np.array(group.powers)
+    values = np.full(len(mappings), np.inf)
+    each = np.prod(costs[:, :, feasible] ** power[:, None], axis=1)
+    values[feasible] = counts @ each
+    calls = len(mappings) * len(group.problems)
+    invalid = int((~np.isfinite(costs).all(axis=1)).sum())
+    if not feasible.any():
+        return Outcome(None, (), points, np.inf, calls, invalid)
+    at = int(values.argmin())
+    layers = []
+    for problem, mine, cost in zip(group.problems, own, costs, strict=True):
+        cycles, nj = predicted(problem, mine[at], frozen)
+        layers.append(LayerChecked(problem, mine[at], cycles, nj, cost[0, at], cost[1, at]))
+    return Outcome(mappings[at], tuple(layers), points, float(values[at]), calls, invalid)
+
+
+def predicted(problem: Problem, mapping: Integers, frozen: Frozen) -> tuple[float, float]:
+    """Cycles and nJ of one occurrence of the layer as the predictor sees them."""
+    import torch
+
+    from dcp_hw.optimise_groups import relaxed_of
+
+    _, times = problem.shape
+    with torch.no_grad():
+        found = frozen.predict(relaxed_of(problem, mapping[None]))
+    return times * float(found.log_latency.exp()), times * float(found.log_energy.exp())
+
+
+# --- methods for the tables ------------------------------------------------------------------
+
+
+@cache
+def _shipped() -> Frozen:
+    from dcp_hw.optimise_predictor import load_frozen
+
+    return load_frozen()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A search of one layer behind the protocol of `baselines.methods.Searcher`."""
+
+    name: str
+    descent: Descent | None  # None: no gradient step
+
+    def __call__(
+        self, layer: Layer, accelerator: Accelerator, objective: Objective, budget: int, seed: int
+    ) -> Found:
+        """The best checked mapping; at most 16 samples, whatever the budget."""
+        from dcp_hw.baselines.methods import run
+
+        frozen = _need_torch()
+        problem = Problem(layer=layer, accelerator=accelerator, objective=objective)
+
+        def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:
+            settings = Settings(
+                checks=min(MOST_CHECKS, budget),
+                descent=self.descent,
+                seed=seed,
+            )
+            evaluate(self.candidates(problem, frozen, settings))
+
+        return replace(
+            run(self.name, search, problem, budget, seed), training_samples=frozen.samples
+        )
+
+    @staticmethod
+    def candidates(problem: Problem, frozen: Frozen, settings: Settings) -> Integers:
+        """What is checked for one layer."""
+        from dcp_hw.optimise_groups import group_of
+
+        group = group_of(problem)
+        frozen.check(problem.accelerator)
+        ((found, _),) = candidates([group], frozen, settings)
+        return found
+
+
+def _need_torch() -> Frozen:
+    """The shipped predictor. Raises: ToolMissing without torch."""
+    try:
+        return _shipped()
+    except ImportError as error:
+        raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
+
+
+SEARCHERS = {
+    method.name: method
+    for method in (Method("dcp", Descent()), Method("dcp-without-gradients", None))
+}
+"""Methods that `baselines.methods` lists."""

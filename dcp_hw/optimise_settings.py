@@ -1,0 +1,117 @@
+"""How dataflows are searched by gradients: what can be set, and what each setting accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dcp_hw.errors import InputError
+
+DISCRETE = ("straight-through", "soft", "fixed")
+RULES = ("plain", "adam")
+MOST_CHECKS = 16
+"""Candidates of a layer that the exact evaluator checks, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """How discrete choices get gradients.
+
+    Attributes:
+        discrete: "straight-through"; "soft": the predictor sees the mixtures themselves;
+            "fixed": orders and parallel dimensions stay as they start.
+        temperature: of softmax and SoftSort.
+        gumbel: scale of Gumbel noise on logits and scores; 0: none.
+
+    Raises: InputError for settings without a meaning.
+    """
+
+    discrete: str = "straight-through"
+    temperature: float = 1.0
+    gumbel: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.discrete not in DISCRETE:
+            raise InputError(f"relaxation {self.discrete!r} not found; have {', '.join(DISCRETE)}")
+        _above_zero("temperature", self.temperature)
+        if not 0 <= self.gumbel < float("inf"):
+            raise InputError(f"gumbel is {self.gumbel}; accepted: a number of at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """How dataflows are moved.
+
+    Attributes:
+        steps: T; 0 leaves the starts where they are.
+        rule: "plain", eta times the gradient; "adam", each number by its own scale.
+        rate: eta; falls to `last_rate` of it over the steps, geometrically.
+        round_every: T_int.
+        penalty: weight of the logs by which buffers are exceeded.
+        renew_every: steps after which the worse half of a group's dataflows goes on from near the
+            best of the better half; 0: never.
+        noise: standard deviation there, of logs, logits and scores.
+        even: round tiles to the least with as many rounds.
+        relaxation: how discrete choices move.
+
+    Raises: InputError for settings without a meaning.
+    """
+
+    steps: int = 60
+    rule: str = "plain"
+    rate: float = 2.0
+    last_rate: float = 0.05
+    round_every: int = 5
+    penalty: float = 2.0
+    renew_every: int = 10
+    noise: float = 0.5
+    even: bool = True
+    relaxation: Relaxation = field(default_factory=Relaxation)
+
+    def __post_init__(self) -> None:
+        _whole("steps", self.steps, 0)
+        _whole("round_every", self.round_every, 1)
+        if self.rule not in RULES:
+            raise InputError(f"rule {self.rule!r} not found; have {', '.join(RULES)}")
+        _whole("renew_every", self.renew_every, 0)
+        _above_zero("rate", self.rate)
+        if not 0 <= self.noise < float("inf"):
+            raise InputError(f"noise is {self.noise}; accepted: a number of at least 0")
+        _above_zero("last_rate", self.last_rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A whole search.
+
+    Attributes:
+        starts: dataflows moved for each group of layers.
+        screened: random mappings of which the predictor chooses them.
+        checks: candidates that the exact evaluator checks, at most MOST_CHECKS.
+        descent: how they move; None: no gradient step.
+
+    Raises: InputError for settings without a meaning.
+    """
+
+    starts: int = 16
+    screened: int = 128
+    checks: int = MOST_CHECKS
+    descent: Descent | None = field(default_factory=Descent)
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _whole("starts", self.starts, 1)
+        _whole("screened", self.screened, self.starts)
+        _whole("seed", self.seed, 0)
+        _whole("checks", self.checks, 1)
+        if self.checks > MOST_CHECKS:
+            raise InputError(f"checks is {self.checks}; accepted: 1 to {MOST_CHECKS}")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{name} is {value!r}; accepted: an integer of at least {least}")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise InputError(f"{name} is {value}; accepted: a number above 0")
