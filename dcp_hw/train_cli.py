@@ -84,7 +84,6 @@ def _report(options: argparse.Namespace) -> int:
         options.weights,
         options.out or Path("build") / "predictors",
         layers=options.layers,
-        seed=options.seed,
         threads=options.threads,
     )
     print(json.dumps(made.summary()) if options.json else made.markdown(), end="")

@@ -108,12 +108,16 @@ def read_samples(
     most: int | None,
     seed: int,
     machine: int | None = None,
+    skip: int = 0,
+    layers_most: int | None = None,
 ) -> Samples:
     """Feasible rows of two splits (None: of all), in random order.
 
     Args:
         most: at most so many, drawn without repetition; None: all.
         machine: only rows of this machine of the data set.
+        skip: leave out so many of those drawn first.
+        layers_most: only rows of at most so many layers, drawn as well; None: of all.
     Raises: InputError for a folder without a data set, or splits without rows.
     """
     rows = load(folder, layers=layers, dataflows=dataflows, columns=COLUMNS)
@@ -125,7 +129,14 @@ def read_samples(
             f"{folder}: no feasible rows of layers '{layers}' with dataflows '{dataflows}'"
             f"{'' if machine is None else f' on machine {machine}'}; accepted: a larger data set"
         )
-    chosen = np.random.default_rng(seed).permutation(where)[:most]
+    chosen = np.random.default_rng(seed).permutation(where)[skip:][:most]
+    if layers_most is not None:
+        number = rows["layer_id"][chosen]
+        some = np.random.default_rng(seed).permutation(np.unique(number))[:layers_most]
+        chosen = chosen[np.isin(number, some)]
+    if not len(chosen):
+        raise InputError(f"{folder}: trainings took all {skip} rows and more; accepted: fewer rows "
+                         "to train (--rows), or a larger data set")  # fmt: skip
     picked = Rows(
         layer=rows.layer[chosen],
         dataflow=rows.dataflow[chosen],
