@@ -98,7 +98,8 @@ def report(data: Path, weights: Path, out: Path, *, layers: int, threads: int) -
     methods = {name: _of_model(model) for name, model in models.items()}
     most = max(card["rows"] for card in cards.values())
     drawn, taken = _seed(cards), round(most / (1 - HELD_SHARE)) + 1
-    methods |= {"closed": _closed, "bound": _bound, "trees": _trees(data, min(most, _TREE_ROWS), drawn)}
+    trees = _trees(data, min(most, _TREE_ROWS), drawn)
+    methods |= {"closed": _closed, "bound": _bound, "trees": trees}
     quadrants = {}
     for name, (of_layers, of_dataflows) in QUADRANTS.items():
         note(f"reading {name}")
