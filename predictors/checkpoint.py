@@ -21,6 +21,8 @@ from predictors.paper import PaperPredictor
 
 FORMAT = 1
 SPACE = "maestro"
+WEIGHTS = Path(__file__).parent / "weights" / SPACE
+"""Shipped checkpoints, `KIND.safetensors`."""
 KINDS = ("ours", "plain", "paper")
 """Ours; ours without the closed form; the paper's."""
 UNITS = dict(zip(METRIC_NAMES, ("cycles", "nJ", "mW"), strict=True))

@@ -35,7 +35,14 @@ from dcp_hw.maestro.honest_fast import L1_FULL, L2_FULL, evaluate_batch  # noqa:
 from dcp_hw.train import prices  # noqa: E402
 from dcp_hw.train_data import COLUMNS, samples_of  # noqa: E402
 from dcp_hw.train_scores import score, spearman, within  # noqa: E402
-from predictors.checkpoint import load, parameters, read_tensors, save, write_tensors  # noqa: E402
+from predictors.checkpoint import (  # noqa: E402
+    WEIGHTS,
+    load,
+    parameters,
+    read_tensors,
+    save,
+    write_tensors,
+)
 from predictors.features import CLOSED_NAMES, PLAIN_NAMES, estimate  # noqa: E402
 from predictors.interface import PredictorError, Relaxed, harden, relax  # noqa: E402
 from predictors.loops import loops_of  # noqa: E402
@@ -44,9 +51,6 @@ from predictors.paper import PaperPredictor, log_cosh_loss  # noqa: E402
 from predictors.timing import timing_of  # noqa: E402
 from predictors.traffic import Traffic, coupled, traffic_of, views  # noqa: E402
 from predictors.train import Schedule, check_finite, fit  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / "predictors" / "weights" / "maestro"
 
 
 @dataclass(frozen=True)
