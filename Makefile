@@ -29,7 +29,7 @@ SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rt
 
 help: ## This list
 	@printf 'usage: make TARGET [NAME=value ...]\n\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\n%s\n' 'example: make generate LAYERSET=resnet101 OBJECTIVE=latency LAYERS=conv1,layer1_0_conv1'
 
 # --- environment --------------------------------------------------------------------
