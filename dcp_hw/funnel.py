@@ -33,6 +33,7 @@ class Budget:
         splits: of those, points screened at all splits.
         quick, full: designs whose layers get a quick and a full search.
         layer_points, layer_splits: as `points` and `splits`, for each layer in mode `per-layer`.
+        layer_search: designs on which each layer gets a quick search before that.
         pool, layer_quick: designs of which mode `per-layer` has all layers screened, and searched.
     """
 
@@ -43,6 +44,7 @@ class Budget:
     layer_points: int = 16
     layer_splits: int = 2
     pool: int = 32
+    layer_search: int = 5
     layer_quick: int = 12
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
 from dcp_hw.funnel import BATCH, Budget, Field, Tally
-from dcp_hw.known import FULL, QUICK, Cost, Known, Outcome, cost_of, value
+from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, value
 from dcp_hw.workload import Layer
 
 MAX_DESIGNS = 6
-WORTH = 0.9995
+WORTH = 0.9998
 """A further design has to make the network better by this factor."""
 
 FAR = 1e15
@@ -51,8 +51,10 @@ class PerLayer:
         if not self.designs:
             return [], {}
         table = dict(self.known.screened)
+        best = self._likely([*self.designs], table, self.budget.layer_search)
+        self._search(best, QUICK, table, "best designs by layer")
         pool = self._completed(self._worthwhile(table))
-        table |= self.known.screened
+        table = self.known.screened | table
         most = self.budget.layer_quick
         pool = list(dict.fromkeys([*self.greedy(pool, table, most, worth=1.0), *pool]))[:most]
         self._search([(name, x) for name in pool for x in self.layers], QUICK, table, "designs")
@@ -111,17 +113,24 @@ class PerLayer:
         self._screen(tasks, "memory splits by layer")
 
     def _worthwhile(self, table: Table) -> list[str]:
-        """Designs that improve most on a single one, as far as they were screened."""
+        """A design for the network, then those that add most to it, as far as they are known."""
         whole = [d for d in self.designs if all((d, x.name) in table for x in self.layers)]
         base = min(whole, key=lambda d: self.assign([d], table)[0])
-        gains = dict.fromkeys(self.designs, 0.0)
-        for layer in self.layers:
-            before = min(FAR, self._worth(table[base, layer.name]))
-            for name in self.designs:
-                after = self._worth(table.get((name, layer.name), (FAR, FAR)))
-                gains[name] += layer.count * max(0.0, before - after)
-        best = sorted(gains, key=lambda name: -gains[name])[: self.budget.pool]
-        return [base, *(name for name in best if name != base)]
+        names = list(self.designs)
+        unknown = (FAR, FAR)
+        costs = self.counts * np.array(
+            [[self._worth(table.get((d, x.name), unknown)) for x in self.layers] for d in names]
+        )
+        best = costs[names.index(base)]
+        chosen = [base]
+        while len(chosen) < self.budget.pool:
+            gains = np.maximum(0, best - costs).sum(axis=1)
+            most = int(np.argmax(gains))
+            if gains[most] <= 0:
+                break
+            chosen.append(names[most])
+            best = np.minimum(best, costs[most])
+        return chosen
 
     def _completed(self, names: list[str]) -> list[str]:
         """The same designs, with all layers screened."""
@@ -185,7 +194,8 @@ class PerLayer:
         """For each layer the designs on which it did best so far."""
         found = []
         for layer in self.layers:
-            order = sorted(names, key=lambda name: self._worth(table[name, layer.name]))
+            costs = {name: self._worth(table.get((name, layer.name), FAILED)) for name in names}
+            order = sorted(costs, key=lambda name: costs[name])
             found += [(name, layer) for name in order[:most]]
         return found
 
