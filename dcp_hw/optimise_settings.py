@@ -26,7 +26,7 @@ class Relaxation:
     """
 
     discrete: str = "straight-through"
-    temperature: float = 1.0
+    temperature: float = 0.5
     gumbel: float = 0.0
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Descent:
         steps: T; 0 leaves the starts where they are.
         rule: "plain", eta times the gradient; "adam", each number by its own scale.
         rate: eta; falls to `last_rate` of it over the steps, geometrically.
-        round_every: T_int.
+        round_every: T_int; the predictor sees rounded numbers in every step, this makes them stay.
         penalty: weight of the logs by which buffers are exceeded.
         renew_every: steps after which the worse half of a group's dataflows goes on from near the
             best of the better half; 0: never.
@@ -57,11 +57,11 @@ class Descent:
     """
 
     steps: int = 60
-    rule: str = "plain"
-    rate: float = 2.0
-    last_rate: float = 0.05
-    round_every: int = 5
-    penalty: float = 2.0
+    rule: str = "adam"
+    rate: float = 1.0
+    last_rate: float = 0.1
+    round_every: int = 60
+    penalty: float = 0.5
     renew_every: int = 10
     noise: float = 0.5
     even: bool = True

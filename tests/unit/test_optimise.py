@@ -102,7 +102,9 @@ def starts_of(groups: list[Group], number: int, seed: int = 3) -> torch.Tensor:
 def gradient_of(group: Group, mapping: torch.Tensor, predict: Callable) -> list[torch.Tensor]:
     """Gradient of the loss of one dataflow by its four parts, relaxed (no rounding)."""
     form, batch = form_of(mapping), batch_of([group], 1)
-    parts = dataflow_tensors(form, mapping, batch.limits, Relaxation(discrete="soft"))
+    parts = dataflow_tensors(
+        form, mapping, batch.limits, Relaxation(discrete="soft", temperature=1.0)
+    )
     value, _ = batch.objective(predict(batch.relaxed(parts)))
     return list(torch.autograd.grad(loss_of(value).sum(), form.leaves(), allow_unused=True))
 
