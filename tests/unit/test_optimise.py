@@ -253,6 +253,8 @@ def test_every_dataflow_on_the_way_is_legal(layer: Layer, even: bool) -> None:
     with torch.no_grad():
         for leaf in form.leaves():
             leaf += 6 * torch.randn(leaf.shape, generator=random)
+    wild = harden(form, limits, even=even).numpy()
+    assert [group.space.why_illegal(mapping) for mapping in wild] == [None] * 40
     clip(form, limits)
     assert bool((form.log_tile >= 0).all())
     assert bool((form.log_tile[:, 0] <= limits.sizes.log() + 1e-6).all())
