@@ -151,7 +151,9 @@ def _trained(weights: Path, source: str) -> tuple[dict[str, Any], dict[str, dict
             continue
         with predictor_errors():
             models[kind], cards[kind] = load(path, kind=kind)
-        if cards[kind].get("data_manifest_sha256") != source:
+        if missing := {"rows", "seed", "data_manifest_sha256"} - cards[kind].keys():
+            raise InputError(f"{path}: its card lacks {', '.join(sorted(missing))}; train it again")
+        if cards[kind]["data_manifest_sha256"] != source:
             raise InputError(f"{path}: trained on another data set than this; accepted: the one "
                              "its card names, or weights trained on this")  # fmt: skip
     if not models:
