@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcp_hw.errors import InputError
+from dcp_hw.experiments import commands
+from dcp_hw.experiments.commands import STORE, words
 from dcp_hw.maestro.cli import add_hardware, hardware_of
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def add_parsers(subparsers: Any) -> None:
     p.add_argument("--layer", metavar="NAME", help="default: the first one")
     p.add_argument("--method", default="gamma", metavar="NAME", help="default gamma")
     p.add_argument("--objective", choices=("latency", "energy", "edp"), default="edp")
-    p.add_argument("--budget", type=_count, default=10_000, metavar="N", help="default 10000")
+    p.add_argument("--budget", type=positive, default=10_000, metavar="N", help="default 10000")
     p.add_argument("--seed", type=_natural, default=1, metavar="N", help="default 1")
     p.add_argument("--json", action="store_true", help="everything, with the trace, as JSON")
     _add_machine(p)
@@ -40,18 +42,23 @@ def add_parsers(subparsers: Any) -> None:
     p = names.add_parser(
         "table1",
         help="every layer, objective and method under one budget",
-        description="Tables and a plot of all methods on a network. A cell once searched is kept "
-        "under OUT/cells; run the same command again to go on.",
+        description="Tables and a plot of all methods on a network. A cell once searched is kept; "
+        "run the same command again to go on.",
     )
     p.add_argument("--layerset", default="mobilenetv2", metavar="NAME", help="default mobilenetv2")
-    p.add_argument("--objectives", type=_words, default=("edp",), metavar="A,B")
-    p.add_argument("--methods", type=_words, metavar="A,B", help="default: all")
-    p.add_argument("--budget", type=_count, default=10_000, metavar="N", help="default 10000")
-    p.add_argument("--seeds", type=_count, default=1, metavar="N", help="seeds 1 to N; default 1")
-    p.add_argument("--out", type=Path, metavar="DIR", help="default build/table1/LAYERSET")
+    p.add_argument("--objectives", type=words, default=("edp",), metavar="A,B")
+    p.add_argument("--methods", type=words, metavar="A,B",
+                   help="NAME, or NAME@SAMPLES; default: all")  # fmt: skip
+    p.add_argument("--budget", type=positive, default=10_000, metavar="N", help="default 10000")
+    p.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N; default 1")
+    p.add_argument("--out", type=Path, metavar="DIR",
+                   help="default build/experiments/table1/LAYERSET")  # fmt: skip
+    p.add_argument("--cells", type=Path, default=STORE, metavar="DIR",
+                   help=f"kept searches, shared by experiments; default {STORE}")  # fmt: skip
     p.add_argument("--json", action="store_true", help="the table as JSON")
     _add_machine(p)
     p.set_defaults(run=main_table1)
+    commands.add_parsers(names)
 
 
 def _add_machine(p: argparse.ArgumentParser) -> None:
@@ -65,14 +72,11 @@ def _natural(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
+def positive(text: str) -> int:
+    """A number of an option, at least 1."""
     if _natural(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: an integer of at least 1")
     return int(text)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def accelerator(options: argparse.Namespace) -> Any:
@@ -120,7 +124,7 @@ def main_baseline(options: argparse.Namespace) -> int:
 
         about = {"layer": name, "objective": objective, "bound": least.of(objective)}
         values = about | asdict(found)
-        print(json.dumps({key: _finite(value) for key, value in values.items()}, indent=2))
+        print(json.dumps({key: finite(value) for key, value in values.items()}, indent=2))
     elif found.mapping is None:
         print(f"{name}: no feasible mapping in {found.calls} samples")
     else:
@@ -133,7 +137,8 @@ def main_baseline(options: argparse.Namespace) -> int:
     return 0 if found.mapping is not None else 1
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """The value as JSON can hold it."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -152,7 +157,7 @@ def main_table1(options: argparse.Namespace) -> int:
     for word in options.objectives:
         if word not in accepted:
             raise InputError(f"objective {word!r}; accepted: {', '.join(accepted)}")
-    layers = _expressible(load_layerset(options.layerset))
+    layers = expressible(load_layerset(options.layerset))
     names = options.methods or tuple(methods())
     plan = Plan(
         layers=layers,
@@ -162,10 +167,10 @@ def main_table1(options: argparse.Namespace) -> int:
         budget=options.budget,
         seeds=tuple(range(1, options.seeds + 1)),
     )
-    folder = options.out or Path("build") / "table1" / layers.name
-    table = table1.run(plan, folder, _command(options, names))
+    folder = options.out or STORE.parent / "table1" / layers.name
+    table = table1.run(plan, folder, _command(options, names), options.cells)
     if options.json:
-        rows = [{key: _finite(value) for key, value in asdict(row).items()} for row in table]
+        rows = [{key: finite(value) for key, value in asdict(row).items()} for row in table]
         print(json.dumps({"rows": rows, "out": str(folder)}, indent=2))
     else:
         print((folder / "table1.md").read_text(encoding="utf-8"), end="")
@@ -184,7 +189,7 @@ _FLAGS = {
 }
 
 
-def _expressible(layers: LayerSet) -> LayerSet:
+def expressible(layers: LayerSet) -> LayerSet:
     """The layers that the honest model can express; stderr names the others."""
     from dcp_hw.maestro.honest_energy import honest_layers
     from dcp_hw.metrics import Infeasible

@@ -26,6 +26,7 @@ from dcp_hw.baselines.problem import (
     Found,
     Objective,
     Problem,
+    Searchable,
 )
 from dcp_hw.errors import InputError
 from dcp_hw.workload import Layer
@@ -115,7 +116,7 @@ def searcher(name: str) -> Searcher:
 def run(
     name: str,
     search: Callable[[Budgeted, np.random.Generator], object],
-    problem: Problem,
+    problem: Searchable,
     budget: int,
     seed: int,
     proves: str | None = None,
@@ -126,7 +127,7 @@ def run(
         proves: what is proven where the search ends before its budget.
     """
     evaluate = Budgeted(problem, budget)
-    stream = zlib.crc32(f"{name} {problem.layer.name} {problem.objective}".encode())
+    stream = zlib.crc32(f"{name} {problem.name} {problem.objective}".encode())
     rng = np.random.default_rng([seed, stream])
     wall, cpu = time.perf_counter(), time.process_time()
     try:

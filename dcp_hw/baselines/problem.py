@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +104,38 @@ class Problem:
         cycles[done], nj[done] = kept.cycles * times, price.total_nj * times
         return cycles, nj
 
+    @property
+    def name(self) -> str:
+        """What is searched."""
+        return self.layer.name
+
     def value(self, cycles: Floats, nj: Floats) -> Floats:
         """The objective from its parts."""
         if self.objective is Objective.LATENCY:
             return cycles
         return nj if self.objective is Objective.ENERGY else cycles * nj
+
+    def evaluate(self, mappings: Integers) -> tuple[Floats, Floats, Floats]:
+        """Objective, cycles and nJ of n mappings; inf where infeasible."""
+        cycles, nj = self.costs(mappings)
+        return self.value(cycles, nj), cycles, nj
+
+
+class Searchable(Protocol):
+    """What mappings are searched for: one layer, or a network that shares a mapping."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def space(self) -> MapSpace: ...
+
+    def evaluate(self, mappings: Integers) -> tuple[Floats, Floats, Floats]:
+        """Objective, cycles and nJ of n mappings; inf where infeasible."""
+        ...
 
 
 class BudgetSpent(Exception):
@@ -122,7 +151,7 @@ class Budgeted:
     space counts and has no value.
     """
 
-    problem: Problem
+    problem: Searchable
     budget: int
     calls: int = 0
     invalid: int = 0
@@ -132,6 +161,7 @@ class Budgeted:
     energy_nj: float = np.inf
     trace: list[tuple[int, float]] = field(default_factory=list)  # calls -> best, at improvements
     partial: int = 0  # incomplete mappings that a bound was computed for; no samples
+    watch: Callable[[Integers, Floats, Floats], None] | None = None  # mappings, cycles, nJ
 
     def __post_init__(self) -> None:
         if not isinstance(self.budget, int) or self.budget < 1:
@@ -156,10 +186,11 @@ class Budgeted:
 
     def _costs(self, mappings: Integers) -> Floats:
         legal = _legal(self.problem.space, mappings)
-        cycles, nj = np.full((2, len(mappings)), np.inf)
-        cycles[legal], nj[legal] = self.problem.costs(mappings[legal])
-        values = self.problem.value(cycles, nj)
+        values, cycles, nj = np.full((3, len(mappings)), np.inf)
+        values[legal], cycles[legal], nj[legal] = self.problem.evaluate(mappings[legal])
         values[~np.isfinite(cycles)] = np.inf
+        if self.watch:
+            self.watch(mappings, cycles, nj)
         lowest = np.minimum.accumulate(np.minimum(values, self.best))
         before = np.concatenate([[self.best], lowest[:-1]])
         for i in np.flatnonzero(lowest < before).tolist():

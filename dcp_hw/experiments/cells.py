@@ -1,7 +1,13 @@
-"""Cells of an experiment: one search each, kept as a file, so that a stopped run goes on."""
+"""Cells of an experiment: one search each, kept as a file, so that a stopped run goes on.
+
+A cell searches the mapping of a layer, or the one mapping of a network. Its key holds everything
+that the result depends on, the version of the method's code too: where that changes, only that
+method's cells are searched again.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from dcp_hw.baselines.fixed import FIXED
 from dcp_hw.baselines.methods import EXACT, ONE_SHOT, searcher
-from dcp_hw.baselines.problem import Accelerator, Found, Objective, Problem
+from dcp_hw.baselines.network import Network, search_network
+from dcp_hw.baselines.problem import Accelerator, Found, Objective, Problem, Searchable
 from dcp_hw.errors import InputError
+from dcp_hw.experiments.versions import version
 from dcp_hw.progress import progress
 from dcp_hw.workload import Layer, LayerSet
 
@@ -25,6 +34,9 @@ REFERENCE_BUDGET = 1_000_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is searched: every layer, objective, method and seed.
+
+    Attributes:
+        methods: names; NAME@N gives that method N samples instead of `budget`.
 
     Raises: InputError for an empty list or a name that is not known.
     """
@@ -37,21 +49,28 @@ class Plan:
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for name in ("objectives", "methods", "seeds"):
+        for name in ("objectives", "names", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
+                name = "methods" if name == "names" else name
                 raise InputError(f"{name}: {list(values)}; accepted: at least one, each once")
-        for method in self.methods:
+        for method in self.names:
             searcher(method)
 
-    def _budget(self, method: str) -> int:
-        """Samples of a layer; the reference for all others is not cut short by the budget."""
-        return max(self.budget, REFERENCE_BUDGET) if method == EXACT else self.budget
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The methods without their budgets."""
+        return tuple(split(method, self.budget)[0] for method in self.methods)
+
+    def _budget(self, method: str) -> tuple[str, int]:
+        """Name and samples; the reference for all others is not cut short by the budget."""
+        name, budget = split(method, self.budget)
+        return name, max(budget, REFERENCE_BUDGET) if name == EXACT else budget
 
     def cells(self) -> list[Cell]:
-        """All cells; a method without chance has one seed, and layers that cannot run none."""
+        """All cells; a method without chance has one seed."""
         return [
-            Cell(layer, self.accelerator, objective, method, self._budget(method), seed)
+            Cell(layer, self.accelerator, objective, *self._budget(method), seed)
             for objective in self.objectives
             for method in self.methods
             for seed in (self.seeds[:1] if method in ONE_SHOT else self.seeds)
@@ -59,11 +78,21 @@ class Plan:
         ]
 
 
+def split(method: str, budget: int) -> tuple[str, int]:
+    """Name and samples of NAME or NAME@N. Raises: InputError for an N that is no number."""
+    name, at, number = method.partition("@")
+    if not at:
+        return name, budget
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
+        raise InputError(f"method {method!r}; accepted: NAME or NAME@SAMPLES")
+    return name, int(number)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One search."""
+    """One search, of a layer or of a network as a whole."""
 
-    layer: Layer
+    subject: Layer | LayerSet
     accelerator: Accelerator
     objective: Objective
     method: str
@@ -71,53 +100,98 @@ class Cell:
     seed: int
 
     @property
-    def problem(self) -> Problem:
-        """What is searched for."""
-        return Problem(layer=self.layer, accelerator=self.accelerator, objective=self.objective)
+    def layer(self) -> Layer:
+        """The layer of a cell that has one."""
+        assert isinstance(self.subject, Layer)
+        return self.subject
 
-    def path(self, folder: Path) -> Path:
-        """The cell's file."""
-        name = f"{self.layer.name}-{self.objective}-{self.budget}-seed{self.seed}.json"
-        return folder / "cells" / self.method / name
+    @property
+    def problem(self) -> Searchable:
+        """What is searched for."""
+        given = {"accelerator": self.accelerator, "objective": self.objective}
+        if isinstance(self.subject, LayerSet):
+            return Network(layers=self.subject, **given)
+        return Problem(layer=self.subject, **given)
+
+    def search(self) -> Found:
+        """The outcome; takes as long as the search does."""
+        if isinstance(problem := self.problem, Network):
+            return search_network(self.method, problem, self.budget, self.seed)
+        search = searcher(self.method)
+        return search(self.layer, self.accelerator, self.objective, self.budget, self.seed)
+
+    def path(self, store: Path) -> Path:
+        """The cell's file; equal names of other layers or machines do not meet."""
+        return record_path(store, self.method, self._title, self.key())
+
+    @property
+    def _title(self) -> str:
+        return f"{self.subject.name}-{self.objective}-{self.budget}-seed{self.seed}"
 
     def key(self) -> dict[str, Any]:
         """What the result depends on."""
-        layer = asdict(self.layer) | {"operator": str(self.layer.operator)}
-        layer.pop("count")
         return {
-            "layer": layer,
+            "subject": subject_key(self.subject),
             "accelerator": asdict(self.accelerator),
             "objective": str(self.objective),
             "method": self.method,
+            "version": version(self.method),
             "budget": self.budget,
             "seed": self.seed,
         }
 
-    def load(self, folder: Path) -> Found | None:
+    def load(self, store: Path) -> Found | None:
         """The stored result; None if there is none, or the model now gives another value."""
+        stored = read_record(self.path(store), self.key())
         try:
-            content = json.loads(self.path(folder).read_text(encoding="utf-8"))
-            if content["key"] != self.key():
-                return None
-            found = _found(content["found"])
-        except (OSError, ValueError, KeyError, TypeError):
+            found = None if stored is None else _found(stored)
+        except (ValueError, KeyError, TypeError):
             return None
-        if found.mapping is None:
-            return found
-        problem = self.problem
-        value = problem.value(*problem.costs(np.array([found.mapping])))[0]
+        if found is None or found.mapping is None:
+            again = self.method in FIXED and isinstance(self.subject, LayerSet)
+            return None if again else found  # no mapping to evaluate, and quickly made
+        value = self.problem.evaluate(np.array([found.mapping]))[0][0]
         return found if math.isclose(value, found.value, rel_tol=1e-9) else None
 
-    def save(self, folder: Path, found: Found) -> None:
+    def save(self, store: Path, found: Found) -> None:
         """Write the result; a stop leaves no half file."""
-        path = self.path(folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
         values = asdict(found)
         for name in ("value", "cycles", "energy_nj"):
             values[name] = values[name] if math.isfinite(values[name]) else None
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        beside.write_text(json.dumps({"key": self.key(), "found": values}), encoding="utf-8")
-        beside.replace(path)
+        write_record(self.path(store), self.key(), values)
+
+
+def subject_key(subject: Layer | LayerSet) -> Any:
+    """A layer without its count, or a network with the counts, as JSON values."""
+    if isinstance(subject, LayerSet):
+        return [(subject_key(layer), layer.count) for layer in subject.layers]
+    values = asdict(subject) | {"operator": str(subject.operator)}
+    values.pop("count")
+    return values
+
+
+def record_path(store: Path, folder: str, title: str, key: dict[str, Any]) -> Path:
+    """Where the record of a key is kept."""
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+    return store / folder / f"{title}-{digest}.json"
+
+
+def read_record(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What was stored under a key; None if nothing was, the file is damaged, or the key another."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        same = content["key"] == json.loads(json.dumps(key))
+        return content["found"] if same and isinstance(content["found"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(path: Path, key: dict[str, Any], found: dict[str, Any]) -> None:
+    """Store a result; a stop leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    beside.write_text(json.dumps({"key": key, "found": found}), encoding="utf-8")
+    beside.replace(path)
 
 
 def _found(values: dict[str, Any]) -> Found:
@@ -135,22 +209,20 @@ def _found(values: dict[str, Any]) -> Found:
     )
 
 
-def fill(cells: Iterable[Cell], folder: Path, what: str) -> dict[Cell, Found]:
+def fill(cells: Iterable[Cell], store: Path, what: str) -> dict[Cell, Found]:
     """Results of all cells; those stored are read, the others searched and stored at once."""
     cells = list(cells)
     results = {}
     missing = []
     for cell in cells:
-        found = cell.load(folder)
+        found = cell.load(store)
         if found is None:
             missing.append(cell)
         else:
             results[cell] = found
     with progress(what, len(missing)) as advance:
         for cell in missing:
-            search = searcher(cell.method)
-            found = search(cell.layer, cell.accelerator, cell.objective, cell.budget, cell.seed)
-            cell.save(folder, found)
-            results[cell] = found
-            advance(1, f"{cell.method} {cell.layer.name} {cell.objective}")
+            results[cell] = found = cell.search()
+            cell.save(store, found)
+            advance(1, f"{cell.method} {cell.subject.name} {cell.objective}")
     return {cell: results[cell] for cell in cells}

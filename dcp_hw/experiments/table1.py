@@ -18,6 +18,7 @@ from dcp_hw.baselines.methods import EXACT
 from dcp_hw.baselines.problem import Found, Objective
 from dcp_hw.errors import InputError
 from dcp_hw.experiments.cells import Cell, Plan, fill
+from dcp_hw.experiments.costs import hardware_text, training_text
 
 UNITS = {Objective.LATENCY: "cycles", Objective.ENERGY: "nJ", Objective.EDP: "cycles x nJ"}
 LAYER_COLUMNS = (
@@ -38,6 +39,7 @@ class Row:
         spread: standard deviation over seeds, None with one.
         to_bound, to_optimum: ratios of the sum; None where the other sum is not known.
         first: layers where it is within 1 % of the best method, of `layers`.
+        sampled: the same, without the exact search among the others.
         failed: layers without a feasible mapping.
         invalid: share of the samples; cpu_seconds: of a layer, mean.
     """
@@ -49,6 +51,7 @@ class Row:
     to_bound: float
     to_optimum: float | None
     first: int
+    sampled: int
     layers: int
     failed: int
     calls: int
@@ -57,14 +60,17 @@ class Row:
     seconds: float
 
 
-def run(plan: Plan, folder: Path, command: str) -> list[Row]:
-    """Rows of the table; writes cells, CSV, Markdown and PNG to a folder.
+def run(plan: Plan, folder: Path, command: str, store: Path | None = None) -> list[Row]:
+    """Rows of the table; writes CSV, Markdown and PNG to a folder.
+
+    Args:
+        store: folder of the cells, which other experiments share; left out, `folder/cells`.
 
     Raises: InputError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        results = fill(plan.cells(), folder, f"{plan.layers.name}: searches")
+        results = fill(plan.cells(), store or folder / "cells", f"{plan.layers.name}: searches")
         bounds = {
             (layer.name, objective): bound(
                 Cell(layer, plan.accelerator, objective, "", 1, 0).problem
@@ -75,7 +81,7 @@ def run(plan: Plan, folder: Path, command: str) -> list[Row]:
         table = rows(plan, results, bounds)
         write_layers(plan, results, bounds, folder / "layers.csv")
         write_summary(table, folder / "table1.csv")
-        (folder / "table1.md").write_text(markdown(plan, table, command), encoding="utf-8")
+        (folder / "table1.md").write_text(markdown(plan, table, results, command), encoding="utf-8")
         from dcp_hw.experiments.table1_plot import plot
 
         plot(plan, results, bounds, folder / "table1.png")
@@ -101,7 +107,7 @@ def rows(plan: Plan, results: dict[Cell, Found], bounds: Bounds) -> list[Row]:
     found = [
         _row(plan, results, bounds, means, objective, method)
         for objective in plan.objectives
-        for method in plan.methods
+        for method in plan.names
     ]
     return sorted(found, key=lambda row: (plan.objectives.index(row.objective), row.value))
 
@@ -121,7 +127,7 @@ def _row(
         sum(cell.layer.count * found.value for cell, found in mine.items() if cell.seed == seed)
         for seed in seeds
     ]
-    best = {x.name: min(means[x.name, objective, m] for m in plan.methods) for x in layers}
+    others = tuple(m for m in plan.names if m != EXACT)
     value = statistics.fmean(sums)
     optimum = _optimum(results, objective, len(layers))
     calls = sum(found.calls for found in mine.values())
@@ -132,11 +138,8 @@ def _row(
         spread=statistics.stdev(sums) if len(sums) > 1 and math.isfinite(value) else None,
         to_bound=value / sum(x.count * bounds[x.name, objective] for x in layers),
         to_optimum=value / optimum if optimum else None,
-        first=sum(
-            math.isfinite(best[x.name])
-            and means[x.name, objective, method] <= WITHIN * best[x.name]
-            for x in layers
-        ),
+        first=_first(plan, means, objective, method, plan.names),
+        sampled=_first(plan, means, objective, method, others),
         layers=len(layers),
         failed=sum(not math.isfinite(means[x.name, objective, method]) for x in layers),
         calls=calls // (len(seeds) * len(layers)),
@@ -144,6 +147,21 @@ def _row(
         cpu_seconds=statistics.fmean(found.cpu_seconds for found in mine.values()),
         seconds=statistics.fmean(found.seconds for found in mine.values()),
     )
+
+
+def _first(
+    plan: Plan,
+    means: dict[tuple[str, Objective, str], float],
+    objective: Objective,
+    method: str,
+    others: tuple[str, ...],
+) -> int:
+    """Layers where a method is within 1 % of the best of others, itself among them."""
+    count = 0
+    for layer in plan.layers.layers:
+        best = min(means[layer.name, objective, m] for m in {*others, method})
+        count += math.isfinite(best) and means[layer.name, objective, method] <= WITHIN * best
+    return count
 
 
 def _optimum(results: dict[Cell, Found], objective: Objective, layers: int) -> float | None:
@@ -193,33 +211,33 @@ def _cell(value: object) -> object:
     return f"{value:.9g}" if isinstance(value, float) else value
 
 
-def markdown(plan: Plan, table: list[Row], command: str) -> str:
+def markdown(plan: Plan, table: list[Row], results: dict[Cell, Found], command: str) -> str:
     """The table as a page."""
-    machine = plan.accelerator.machine
     lines = [
         f"# Mappings of {plan.layers.name} by method",
         "",
         f"{len(plan.layers.layers)} distinct layers, weighted by their count; at most "
         f"{plan.budget:,} samples a layer; seeds {', '.join(map(str, plan.seeds))}. "
-        f"{machine.pes} PEs, L1 {machine.l1_size}, L2 {machine.l2_size} elements, NoC "
-        f"{machine.noc_bw}, DRAM {machine.dram_bw or 'unlimited'} elements per cycle; "
-        f"{plan.accelerator.technology}. Honest model; invalid candidates count as samples.",
+        f"{hardware_text(plan.accelerator)}. Honest model; invalid candidates count as samples.",
         "",
         "`/ bound`: to the sum of the layers' lower bounds. `/ optimum`: to the sum of the proven "
         "optima of the sub-space of `exact` (two levels, dividing tiles; below 1 where a mapping "
         "outside it is better). `exact` is not cut short by the budget; its samples are complete "
-        "mappings only. `within 1 %`: layers where the method is that near to the best one. Times "
-        "are of a layer, on a shared machine.",
+        "mappings only. `first`: layers where the method is within 1 % of the best one; `first of "
+        "sampled`: of the best one but `exact`. Times are of a layer, on a shared machine.",
     ]
     for objective in plan.objectives:
         lines += [
             "",
             f"## {objective} ({UNITS[objective]})",
             "",
-            "| method | value | / bound | / optimum | within 1 % | samples | invalid | CPU s |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            "| method | value | / bound | / optimum | first | first of sampled | samples | invalid "
+            "| CPU s |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
             *(_line(row) for row in table if row.objective is objective),
         ]
+    if cost := training_text(results):
+        lines += ["", cost]
     lines += ["", "![table](table1.png)", "", f"Made by `{command}`.", ""]
     return "\n".join(lines)
 
@@ -233,5 +251,6 @@ def _line(row: Row) -> str:
     optimum = f"{row.to_optimum:.3f}" if row.to_optimum and not row.failed else ""
     return (
         f"| {row.method} | {value} | {ratio} | {optimum} | {row.first} of {row.layers} "
+        f"| {row.sampled} of {row.layers} "
         f"| {row.calls:,} | {100 * row.invalid:.0f} % | {row.cpu_seconds:.2f} |"
     )

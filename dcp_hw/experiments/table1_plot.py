@@ -9,6 +9,7 @@ import numpy as np
 
 from dcp_hw.baselines.problem import Found, Objective
 from dcp_hw.experiments.cells import Cell, Plan
+from dcp_hw.experiments.styles import draw_curve
 
 
 def plot(
@@ -20,31 +21,21 @@ def plot(
 
     figure = Figure(figsize=(7.0 * len(plan.objectives), 5.0), layout="constrained")
     FigureCanvasAgg(figure)
-    colours = [f"C{i}" for i in range(10)]
     for column, objective in enumerate(plan.objectives, start=1):
         axes = figure.add_subplot(1, len(plan.objectives), column)
-        for i, method in enumerate(plan.methods):
-            samples, ratio = curve(plan, results, bounds, objective, method)
-            style = "-" if i < len(colours) else "--"
+        for method in plan.names:
+            samples, ratio = curve(results, bounds, objective, method)
             known = np.isfinite(ratio)
-            axes.plot(
-                samples[known],
-                ratio[known],
-                style,
-                marker="o" if known.sum() == 1 else None,
-                color=colours[i % len(colours)],
-                label=method,
-            )
+            draw_curve(axes, method, samples[known], ratio[known])
         axes.set(xscale="log", yscale="log", xlabel="samples of a layer")
         axes.set(ylabel="best / lower bound, geometric mean", title=str(objective))
         axes.axhline(1.0, color="black", linewidth=0.8)
         axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=120)
 
 
 def curve(
-    plan: Plan,
     results: dict[Cell, Found],
     bounds: dict[tuple[str, Objective], float],
     objective: Objective,

@@ -1,0 +1,182 @@
+"""Subcommands of `dcp-hw experiment` in the MAESTRO space; docs/experiments.md explains them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcp_hw.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dcp_hw.workload import LayerSet
+
+NETWORKS = ("mobilenetv2", "resnet101", "vit_b16")
+FAST = ("random", "ga", "gamma", "naas")
+"""Searches that take microseconds a sample beside the evaluation."""
+FIXED = ("nvdla-like", "eyeriss-like", "shidiannao-like")
+DCP = ("dcp", "dcp-without-gradients")
+SLOW = ("pso", "portfolio", "one-plus-one", "cma-es", "de", "tbpsa")
+"""Nevergrad's: about a millisecond a sample."""
+STORE = Path("build") / "experiments" / "cells"
+
+
+def add_parsers(names: Any) -> None:
+    """Nothing; adds the experiments."""
+    p = names.add_parser(
+        "table2",
+        help="one dataflow for a whole network",
+        description="One mapping for each network, against fixed dataflows and searches.",
+    )
+    add_common(p, "table2", methods=(*FAST, *FIXED, *DCP), seeds=3)
+    _add_networks(p)
+    p.add_argument("--objectives", type=words, default=("edp", "latency", "energy"), metavar="A,B")
+    p.set_defaults(run=main_table2)
+
+    p = names.add_parser(
+        "tight",
+        help="one dataflow for a network, with a quarter of the buffers and little bandwidth",
+        description="One mapping for each network by EDP: 168 PEs, L1 128, L2 27,000 elements, "
+        "NoC of 8 to 32 elements per cycle.",
+    )
+    add_common(p, "tight", methods=(*FAST, *FIXED, *DCP), seeds=3)
+    _add_networks(p)
+    p.add_argument("--bandwidths", type=words, default=("8", "16", "24", "32"), metavar="A,B")
+    p.set_defaults(run=main_tight)
+
+
+def add_common(p: argparse.ArgumentParser, name: str, methods: Iterable[str], seeds: int) -> None:
+    """Nothing; adds the options that all experiments have."""
+    from dcp_hw.experiment_cli import positive
+
+    listed = ",".join(methods)
+    p.add_argument("--methods", type=words, default=words(listed), metavar="A,B",
+                   help=f"NAME, or NAME@SAMPLES; default {listed}")  # fmt: skip
+    p.add_argument("--budget", type=positive, default=10_000, metavar="N", help="default 10000")
+    p.add_argument("--seeds", type=positive, default=seeds, metavar="N",
+                   help=f"seeds 1 to N; default {seeds}")  # fmt: skip
+    p.add_argument("--out", type=Path, default=STORE.parent / name, metavar="DIR",
+                   help=f"default {STORE.parent / name}")  # fmt: skip
+    p.add_argument("--cells", type=Path, default=STORE, metavar="DIR",
+                   help=f"kept searches, shared by experiments; default {STORE}")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="the table as JSON")
+
+
+def _add_networks(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--layersets", type=words, default=NETWORKS, metavar="A,B",
+                   help=f"default {','.join(NETWORKS)}")  # fmt: skip
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def networks(options: argparse.Namespace) -> tuple[LayerSet, ...]:
+    """The layer sets asked for, without layers that the honest model cannot express."""
+    from dcp_hw.experiment_cli import expressible
+    from dcp_hw.layerset_csv import load_layerset
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small: threads only wait
+    if not options.layersets:
+        raise InputError("--layersets is empty; accepted: at least one name")
+    return tuple(expressible(load_layerset(name)) for name in options.layersets)
+
+
+def command(options: argparse.Namespace, *more: str) -> str:
+    """The command that makes an experiment again."""
+    listed = [f"--{name} {','.join(getattr(options, name))}" for name in more]
+    given = [f"dcp-hw experiment {options.experiment}", *listed]
+    given += [f"--methods {','.join(options.methods)}"]
+    return " ".join([*given, f"--budget {options.budget}", f"--seeds {options.seeds}"])
+
+
+def show(options: argparse.Namespace, table: Iterable[Any]) -> int:
+    """Exit code 0; prints the page, or the rows as JSON."""
+    from dcp_hw.experiment_cli import finite
+
+    if options.json:
+        found = [{key: finite(value) for key, value in asdict(row).items()} for row in table]
+        print(json.dumps({"rows": found, "out": str(options.out)}, indent=2))
+    else:
+        page = options.out / f"{options.experiment}.md"
+        print(page.read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def objectives(options: argparse.Namespace) -> tuple[Any, ...]:
+    """The objectives asked for. Raises: InputError for a name that is none."""
+    from dcp_hw.baselines.problem import Objective
+
+    accepted = [str(objective) for objective in Objective]
+    for word in options.objectives:
+        if word not in accepted:
+            raise InputError(f"objective {word!r}; accepted: {', '.join(accepted)}")
+    return tuple(Objective(word) for word in options.objectives)
+
+
+TABLE2 = (
+    "One dataflow for each network",
+    "Model level: all layers of a network share one mapping, clipped to each layer; a mapping "
+    "counts only if it fits every layer. The fixed dataflows may shrink their tiles on each layer "
+    "whose buffers they overflow, which the searched mappings may not: there they have the "
+    "easier task. Honest model; a sample is one mapping, evaluated on every layer; invalid ones "
+    "count.",
+)
+
+
+def main_table2(options: argparse.Namespace) -> int:
+    """Exit code of `experiment table2`."""
+    from dcp_hw.baselines.problem import GAMMA_ACCELERATOR
+    from dcp_hw.experiments import network_table
+
+    plan = network_table.NetworkPlan(
+        networks=networks(options),
+        machines=(("GAMMA's", GAMMA_ACCELERATOR),),
+        objectives=objectives(options),
+        methods=options.methods,
+        budget=options.budget,
+        seeds=tuple(range(1, options.seeds + 1)),
+    )
+    again = command(options, "layersets", "objectives")
+    table = network_table.run(plan, options.out, options.cells, "table2", TABLE2, again)
+    return show(options, table)
+
+
+TIGHT = (
+    "One dataflow for each network, little memory and bandwidth",
+    "As Table 2, EDP, with L1 and L2 at a quarter and a network-on-chip of few elements per cycle. "
+    "The fixed dataflows may shrink their tiles on each layer that does not fit.",
+)
+
+
+def main_tight(options: argparse.Namespace) -> int:
+    """Exit code of `experiment tight`."""
+    from dcp_hw.baselines.problem import GAMMA_ACCELERATOR, Objective
+    from dcp_hw.experiment_cli import positive
+    from dcp_hw.experiments import network_table
+
+    machine = replace(GAMMA_ACCELERATOR.machine, l1_size=128, l2_size=27_000)
+    try:
+        bandwidths = [positive(word) for word in options.bandwidths]
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--bandwidths: {error}") from None
+    plan = network_table.NetworkPlan(
+        networks=networks(options),
+        machines=tuple(
+            (f"NoC {n}", replace(GAMMA_ACCELERATOR, machine=replace(machine, noc_bw=n)))
+            for n in bandwidths
+        ),
+        objectives=(Objective.EDP,),
+        methods=options.methods,
+        budget=options.budget,
+        seeds=tuple(range(1, options.seeds + 1)),
+    )
+    again = command(options, "layersets", "bandwidths")
+    table = network_table.run(plan, options.out, options.cells, "tight", TIGHT, again)
+    return show(options, table)
