@@ -29,6 +29,19 @@ STORE = Path("build") / "experiments" / "cells"
 def add_parsers(names: Any) -> None:
     """Nothing; adds the experiments."""
     p = names.add_parser(
+        "samples",
+        help="best value against samples, on a dozen layers",
+        description="Best value after 10 to 10,000 samples of all methods, DCP's training samples "
+        "shown in full and divided by the layers that it serves.",
+    )
+    add_common(p, "samples", methods=(*FAST, *SLOW, *FIXED, "exact", *DCP), seeds=1)
+    _add_networks(p)
+    p.add_argument("--each", type=positive_option, default=4, metavar="N",
+                   help="layers of each network; default 4")  # fmt: skip
+    p.add_argument("--objectives", type=words, default=("edp",), metavar="A", help="one of them")
+    p.set_defaults(run=main_samples)
+
+    p = names.add_parser(
         "table2",
         help="one dataflow for a whole network",
         description="One mapping for each network, against fixed dataflows and searches.",
@@ -37,6 +50,20 @@ def add_parsers(names: Any) -> None:
     _add_networks(p)
     p.add_argument("--objectives", type=words, default=("edp", "latency", "energy"), metavar="A,B")
     p.set_defaults(run=main_table2)
+
+    p = names.add_parser(
+        "table3",
+        help="several objectives: all metrics under each, and Pareto fronts",
+        description="Each layer's best mapping under one objective in all metrics, and fronts of "
+        "latency and energy of one mapping for a network, with hypervolume.",
+    )
+    add_common(p, "table3", methods=(*FAST, *DCP), seeds=3)
+    _add_networks(p)
+    p.add_argument("--single", type=words, default=(*FAST, "exact", *DCP), metavar="A,B",
+                   help="methods of the layer level")  # fmt: skip
+    p.add_argument("--weights", type=positive_option, default=9, metavar="N",
+                   help="pairs of weights of a front; default 9")  # fmt: skip
+    p.set_defaults(run=main_table3)
 
     p = names.add_parser(
         "tight",
@@ -52,13 +79,13 @@ def add_parsers(names: Any) -> None:
 
 def add_common(p: argparse.ArgumentParser, name: str, methods: Iterable[str], seeds: int) -> None:
     """Nothing; adds the options that all experiments have."""
-    from dcp_hw.experiment_cli import positive
-
     listed = ",".join(methods)
     p.add_argument("--methods", type=words, default=words(listed), metavar="A,B",
                    help=f"NAME, or NAME@SAMPLES; default {listed}")  # fmt: skip
-    p.add_argument("--budget", type=positive, default=10_000, metavar="N", help="default 10000")
-    p.add_argument("--seeds", type=positive, default=seeds, metavar="N",
+    p.add_argument(
+        "--budget", type=positive_option, default=10_000, metavar="N", help="default 10000"
+    )
+    p.add_argument("--seeds", type=positive_option, default=seeds, metavar="N",
                    help=f"seeds 1 to N; default {seeds}")  # fmt: skip
     p.add_argument("--out", type=Path, default=STORE.parent / name, metavar="DIR",
                    help=f"default {STORE.parent / name}")  # fmt: skip
@@ -70,6 +97,13 @@ def add_common(p: argparse.ArgumentParser, name: str, methods: Iterable[str], se
 def _add_networks(p: argparse.ArgumentParser) -> None:
     p.add_argument("--layersets", type=words, default=NETWORKS, metavar="A,B",
                    help=f"default {','.join(NETWORKS)}")  # fmt: skip
+
+
+def positive_option(text: str) -> int:
+    """A number of an option, at least 1."""
+    from dcp_hw.experiment_cli import positive
+
+    return positive(text)
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -109,6 +143,11 @@ def show(options: argparse.Namespace, table: Iterable[Any]) -> int:
     return 0
 
 
+def seeds(options: argparse.Namespace) -> tuple[int, ...]:
+    """Seeds 1 to N."""
+    return tuple(range(1, options.seeds + 1))
+
+
 def objectives(options: argparse.Namespace) -> tuple[Any, ...]:
     """The objectives asked for. Raises: InputError for a name that is none."""
     from dcp_hw.baselines.problem import Objective
@@ -118,6 +157,26 @@ def objectives(options: argparse.Namespace) -> tuple[Any, ...]:
         if word not in accepted:
             raise InputError(f"objective {word!r}; accepted: {', '.join(accepted)}")
     return tuple(Objective(word) for word in options.objectives)
+
+
+def main_samples(options: argparse.Namespace) -> int:
+    """Exit code of `experiment samples`."""
+    from dcp_hw.baselines.problem import GAMMA_ACCELERATOR
+    from dcp_hw.experiments import samples
+
+    if len(options.objectives) != 1:
+        raise InputError(f"objectives {list(options.objectives)}; accepted: one")
+    plan = samples.SamplePlan(
+        networks=networks(options),
+        each=options.each,
+        accelerator=GAMMA_ACCELERATOR,
+        objective=objectives(options)[0],
+        methods=options.methods,
+        budget=options.budget,
+        seeds=seeds(options),
+    )
+    again = command(options, "layersets", "objectives") + f" --each {options.each}"
+    return show(options, samples.run(plan, options.out, options.cells, again))
 
 
 TABLE2 = (
@@ -141,11 +200,30 @@ def main_table2(options: argparse.Namespace) -> int:
         objectives=objectives(options),
         methods=options.methods,
         budget=options.budget,
-        seeds=tuple(range(1, options.seeds + 1)),
+        seeds=seeds(options),
     )
     again = command(options, "layersets", "objectives")
     table = network_table.run(plan, options.out, options.cells, "table2", TABLE2, again)
     return show(options, table)
+
+
+def main_table3(options: argparse.Namespace) -> int:
+    """Exit code of `experiment table3`."""
+    from dcp_hw.baselines.problem import GAMMA_ACCELERATOR
+    from dcp_hw.experiments import table3
+
+    plan = table3.MultiPlan(
+        networks=networks(options),
+        accelerator=GAMMA_ACCELERATOR,
+        methods=options.methods,
+        single=options.single,
+        weights=options.weights,
+        budget=options.budget,
+        seeds=seeds(options),
+    )
+    again = command(options, "layersets", "single") + f" --weights {options.weights}"
+    single, fronts = table3.run(plan, options.out, options.cells, again)
+    return show(options, [*single, *fronts])
 
 
 TIGHT = (
@@ -158,12 +236,11 @@ TIGHT = (
 def main_tight(options: argparse.Namespace) -> int:
     """Exit code of `experiment tight`."""
     from dcp_hw.baselines.problem import GAMMA_ACCELERATOR, Objective
-    from dcp_hw.experiment_cli import positive
     from dcp_hw.experiments import network_table
 
     machine = replace(GAMMA_ACCELERATOR.machine, l1_size=128, l2_size=27_000)
     try:
-        bandwidths = [positive(word) for word in options.bandwidths]
+        bandwidths = [positive_option(word) for word in options.bandwidths]
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--bandwidths: {error}") from None
     plan = network_table.NetworkPlan(
@@ -175,7 +252,7 @@ def main_tight(options: argparse.Namespace) -> int:
         objectives=(Objective.EDP,),
         methods=options.methods,
         budget=options.budget,
-        seeds=tuple(range(1, options.seeds + 1)),
+        seeds=seeds(options),
     )
     again = command(options, "layersets", "bandwidths")
     table = network_table.run(plan, options.out, options.cells, "tight", TIGHT, again)
