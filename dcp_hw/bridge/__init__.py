@@ -1,0 +1,1 @@
+"""The bridge between the two design spaces: MAESTRO dataflows and Tensorlib designs."""
