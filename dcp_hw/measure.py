@@ -85,8 +85,17 @@ class Job:
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def measure(job: Job, built: runner.Built, stalls: runner.Stalls | None = None) -> Measurement:
+def measure(
+    job: Job,
+    built: runner.Built,
+    stalls: runner.Stalls | None = None,
+    *,
+    folder: Path | None = None,
+) -> Measurement:
     """The layer's program run on the simulated Verilog, its outputs against the reference.
+
+    Args:
+        folder: where the run's files stay; see `runner.run`.
 
     Raises: CheckFailed if the hardware hangs or breaks a bus rule, ToolError if the simulator
     fails.
@@ -102,6 +111,7 @@ def measure(job: Job, built: runner.Built, stalls: runner.Stalls | None = None) 
             job.work.sent_words,
             timeout_cycles=20 * job.work.predicted_cycles + 100_000,
             stalls=stalls,
+            folder=folder,
         )
     except HardwareError as error:
         raise CheckFailed(f"layer {job.layer.name} on {job.rtl.design.name}: {error}") from error

@@ -8,6 +8,9 @@ Profiles:
                multiplier or shift.
     extreme    the largest sums there are: inputs -128, weights -128 and 127 in turn along the
                channels.
+    smooth     positive activations that change slowly along rows and columns (of a matrix, from
+               row to row), Gaussian weights.
+    sparse     as `realistic`, with 80 % of the activations zero.
 
 Multiplier and shift are fitted to the exact int32 result, so that the int8 outputs spread over
 their range (standard deviation near 32) and hardly saturate.
@@ -26,10 +29,16 @@ from sim import reference
 from sim.reference import Int8, Int32
 
 PROFILES = ("realistic", "uniform", "corner", "extreme")
+"""Drawn from by the regression."""
+TYPICAL = ("uniform", "realistic", "smooth", "sparse")
+"""Of which switching is measured."""
 
 OUTPUT_SIGMA = 32.0  # of the int8 outputs; 127 is four of them
 _ACTIVATION_SIGMA = 40.0
 _WEIGHT_SIGMA = 32.0
+_ZEROS = 0.8  # of sparse activations
+_SMOOTH = 0.95  # correlation of neighbours
+_SMOOTH_MEAN, _SMOOTH_SIGMA = 60.0, 25.0
 _BIAS_SHARE = 0.1  # of the accumulator's spread
 _CORNER_VALUES = (0, 1, -1, 127, -128)
 _EXTREMES = (  # bias, multiplier, shift
@@ -119,8 +128,9 @@ def make_data(
 
     Raises: ValueError for an unknown profile or operator.
     """
-    if profile not in PROFILES:
-        raise ValueError(f"data profile {profile!r} not found; have {', '.join(PROFILES)}")
+    known = dict.fromkeys(PROFILES + TYPICAL)
+    if profile not in known:
+        raise ValueError(f"data profile {profile!r} not found; have {', '.join(known)}")
     rng = np.random.default_rng(seed)
     signed = str(layer.operator) == "bgemm"
     x = _activations(rng, layer.input_shape, profile, signed=signed)
@@ -153,8 +163,24 @@ def wrapped(values: NDArray, bits: int) -> NDArray:
 def _activations(
     rng: np.random.Generator, shape: tuple[int, ...], profile: str, *, signed: bool
 ) -> Int8:
+    if profile == "smooth":
+        return _smooth(rng, shape, (0,) if len(shape) == 2 else (1,) if signed else (1, 2))
     values = _draw(rng, shape, profile, _ACTIVATION_SIGMA)
-    return values if signed or profile != "realistic" else np.maximum(values, 0)
+    if profile == "sparse":
+        # half of them are zero after the ReLU
+        kept = (1 - _ZEROS) * (1 if signed else 2)
+        values = values * (rng.random(shape, dtype=np.float32) < kept)
+    return values if signed or profile not in ("realistic", "sparse") else np.maximum(values, 0)
+
+
+def _smooth(rng: np.random.Generator, shape: tuple[int, ...], axes: tuple[int, ...]) -> Int8:
+    """A field with exponential correlation along some axes, 0 to 127."""
+    field = rng.standard_normal(shape)
+    for axis in axes:
+        lines = np.moveaxis(field, axis, 0)
+        for n in range(1, len(lines)):
+            lines[n] = _SMOOTH * lines[n - 1] + math.sqrt(1 - _SMOOTH**2) * lines[n]
+    return np.clip(np.rint(_SMOOTH_MEAN + _SMOOTH_SIGMA * field), 0, 127).astype(np.int8)
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], profile: str, sigma: float) -> Int8:

@@ -1,0 +1,379 @@
+"""What is known of a run before it is made, records of runs, and many runs collected in a store."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from math import log2, prod
+from typing import Any
+
+from dcp_hw import physical, rtl, switching, toolchain
+from dcp_hw.candidates import EXAMPLES, SPLITS, STYLES, design_of
+from dcp_hw.energy import PARTS
+from dcp_hw.errors import InputError
+from dcp_hw.hardware import Hardware
+from dcp_hw.known import QUICK, Choice, evaluate
+from dcp_hw.measure import Job, Measurement
+from dcp_hw.process import note
+from dcp_hw.progress import progress
+from dcp_hw.store import Record, Store
+from dcp_hw.work import Work
+from dcp_hw.workload import Layer
+from sim.dram import Dram, sent_addresses, stream_addresses
+from sim.layer_data import TYPICAL
+from tensorlib.design import Design
+from tensorlib.program import LOOPS, Config, Exec
+from tensorlib.timing import CYCLE_CAUSES
+
+Features = dict[str, float]
+
+
+# --- features -----------------------------------------------------------------------
+
+
+def change_rates(design: Design, work: Work) -> tuple[float, float]:
+    """Share of steps at whose start the multipliers' input, and weight, is read anew.
+
+    A held operand changes once a sweep. Counted over the loop nests of all EXECs.
+    """
+    steps = 0
+    changes = {"input": 0, "weight": 0}
+    config: Config | None = None
+    for command in work.program.commands:
+        if isinstance(command, Config):
+            config = command
+        elif isinstance(command, Exec):
+            assert config is not None
+            steps += prod(command.bounds)
+            for tensor in changes:
+                strides = getattr(config, f"{tensor}_strides")
+                changes[tensor] += _changes(command.bounds, strides)
+    sweeps = work.prediction.counters["sweep"]
+    for tensor in changes:
+        if getattr(design, tensor).temporal == "chain":
+            changes[tensor] = sweeps
+    return changes["input"] / steps, changes["weight"] / steps
+
+
+def _changes(bounds: Sequence[int], strides: Sequence[int]) -> int:
+    """Steps of a loop nest whose address differs from the step before; the first counts."""
+    total, back = 1, 0
+    for n in range(LOOPS):
+        if strides[n] != back:
+            total += (bounds[n] - 1) * prod(bounds[n + 1 :])
+        back += strides[n] * (bounds[n] - 1)
+    return total
+
+
+def features(job: Job, hardware: Hardware) -> Features:
+    """Numbers that the cycle model gives before anything is simulated.
+
+    `share_*` are parts of the table's energy, `cause_*` of the predicted cycles; rates are per
+    step or per predicted cycle; `*_bursts` counts runs of words that follow each other in memory.
+    """
+    design, work = job.rtl.design, job.work
+    prediction = work.prediction
+    cycles, counters = prediction.latency_cycles, prediction.counters
+    table = physical.energy(design, hardware, counters, cycles)
+    inputs, weights = change_rates(design, work)
+    a, b = inputs / 2, weights / 2
+    found = {f"share_{part}": nj / table.total_nj for part, nj in table.parts().items()}
+    found |= {f"cause_{cause}": counters[cause] / cycles for cause in CYCLE_CAUSES}
+    streams = {
+        "in": stream_addresses(work.program.commands, work.program.memory_bytes),
+        "out": sent_addresses(work.program.commands),
+    }
+    for name, addresses in streams.items():
+        bits = design.in_bits if name == "in" else design.out_bits
+        found[f"bus_{name}"] = counters[f"bus_{name}_beat"] / cycles
+        found[f"{name}_bursts"] = len(Dram().bursts(addresses)) / cycles
+        found[f"{name}_bits"] = log2(bits)
+    return found | {
+        "input_changes": inputs,
+        "weight_changes": weights,
+        # toggles of a partial product, both operands uniform: a bit of the and-array
+        "product_activity": (a + b - a * b) / 2,
+        "busy": counters["mac"] / (cycles * design.pes),
+        "log_pes": log2(design.pes),
+        "log_cycles": log2(cycles),
+        "log_reduction": log2(job.layer.reduction),
+        "adds_in_pe": float(physical.adder_in_pe(design)),
+        "held_input": float(design.input.temporal == "chain"),
+        "held_weight": float(design.weight.temporal == "chain"),
+    }
+
+
+# --- records ------------------------------------------------------------------------
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    return toolchain.versions()
+
+
+def design_code(design: Design) -> dict[str, Any]:
+    """What makes a design, short; its hash names the whole."""
+    code: dict[str, Any] = {"stt": design.stt, "array": [design.rows, design.cols]}
+    for name in ("input", "weight"):
+        operand = getattr(design, name)
+        code[name] = {
+            "temporal": operand.temporal,
+            "banks": operand.banks,
+            "rows": operand.rows,
+            "slots": operand.slots,
+        }
+    output = design.output
+    code["output"] = {
+        "temporal": output.temporal,
+        "banks": output.banks,
+        "words": output.words,
+    }
+    return code | {"bus": [design.in_bits, design.out_bits], "skew_max": design.skew_max}
+
+
+def job_key(job: Job, hardware: Hardware, memory: str, kind: str) -> str:
+    """Names a measurement: everything that its result depends on."""
+    parts = [job.key(), hardware.to_dict(), memory, kind]
+    parts += [switching.prices()] if kind == "probed" else []
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def _record(job: Job, hardware: Hardware, measured: Measurement, **rest: Any) -> Record:
+    work, design = job.work, job.rtl.design
+    prediction = work.prediction
+    run = (design, hardware, prediction.counters, prediction.latency_cycles)
+    return Record(
+        layer=job.layer.name,
+        operator=str(job.layer.operator),
+        profile=job.profile,
+        seed=job.seed,
+        design=design.name,
+        design_hash=design.hash(),
+        program_hash=work.digest,
+        verilog_hash=job.rtl.digest,
+        predicted_cycles=prediction.latency_cycles,
+        cycles=measured.latency_cycles,
+        layer_code={k: v for k, v in asdict(job.layer).items() if k not in ("name", "count")},
+        design_code=design_code(design),
+        hardware=hardware.to_dict(),
+        versions=_versions(),
+        predicted=prediction.counters,
+        counters=measured.counters,
+        table_nj=physical.energy(*run).parts(),
+        features=features(job, hardware),
+        **rest,
+    )
+
+
+def plain_record(job: Job, measured: Measurement, hardware: Hardware) -> Record:
+    """Of a run without probes: energy by the table from the hardware's counters."""
+    run = (job.rtl.design, hardware, measured.counters, measured.latency_cycles)
+    parts = physical.energy(*run).parts()
+    return _record(
+        job,
+        hardware,
+        measured,
+        key=job_key(job, hardware, "ideal", "plain"),
+        kind="plain",
+        memory="ideal",
+        energy_nj=sum(parts.values()),
+        energy_spread_nj=0.0,
+        toggles={},
+        parts_nj=parts,
+    )
+
+
+def probed_record(job: Job, seen: switching.Observation, hardware: Hardware) -> Record:
+    """Of a run with probes."""
+    return _record(
+        job,
+        hardware,
+        seen.measured,
+        key=job_key(job, hardware, seen.memory, "probed"),
+        kind="probed",
+        memory=seen.memory,
+        energy_nj=seen.energy.total_nj,
+        energy_spread_nj=seen.energy.spread_nj,
+        toggles=seen.toggled,
+        parts_nj=seen.energy.parts,
+    )
+
+
+def keep(jobs: Sequence[Job], results: Mapping[int, Measurement], hardware: Hardware) -> None:
+    """Nothing; adds plain runs to the default store, those that it has not."""
+    from dcp_hw.store import default_folder
+
+    store = Store(default_folder())
+    known = store.keys()
+    new = [n for n in results if job_key(jobs[n], hardware, "ideal", "plain") not in known]
+    store.append(plain_record(jobs[n], results[n], hardware) for n in new if results[n].correct)
+
+
+def probe(
+    jobs: Sequence[Job], hardware: Hardware, memory: str, store: Store, what: str
+) -> list[Record]:
+    """Records of all jobs, in order; those that the store lacks are measured and added.
+
+    A design's simulation is built once and its runs are added together, so that an interruption
+    loses at most those of one design.
+
+    Raises: CheckFailed for a wrong value, ToolError if a tool fails.
+    """
+    keys = [job_key(job, hardware, memory, "probed") for job in jobs]
+    known = store.keys()
+    by_design: dict[str, list[int]] = {}
+    for n, (job, key) in enumerate(zip(jobs, keys, strict=True)):
+        if key not in known:
+            by_design.setdefault(job.rtl.digest, []).append(n)
+    with progress(what, sum(map(len, by_design.values()))) as advance:
+        for numbers in by_design.values():
+            built = switching.model(jobs[numbers[0]].rtl)
+            made: list[Record] = []
+            try:
+                for n in numbers:
+                    seen = switching.observe(jobs[n], built, hardware, memory)
+                    made.append(probed_record(jobs[n], seen, hardware))
+                    advance(1, f"{jobs[n].layer.name} on {jobs[n].rtl.design.name}")
+            finally:
+                store.append(made)
+    found = {record.key: record for record in store.read("probed")}
+    return [found[key] for key in keys]
+
+
+# --- a collection -------------------------------------------------------------------
+
+
+KINDS = ("conv", "pointwise", "gemm", "dwconv", "strided", "fc")
+"""Of layers, in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """Small designs and layers, all pairs of them.
+
+    Attributes:
+        hardware: budgets that designs are drawn for.
+        designs, layers: how many of each; profiles: data of each layer.
+    """
+
+    hardware: Hardware = field(default_factory=lambda: Hardware(pes=16, sram_kib=24))
+    designs: int = 24
+    layers: int = 24
+    profiles: tuple[str, ...] = TYPICAL
+    memory: str = "dram"
+    seed: int = 0
+    max_macs: int = 150_000
+
+    def __post_init__(self) -> None:
+        if unknown := [p for p in self.profiles if p not in TYPICAL]:
+            raise InputError(f"profile {', '.join(unknown)} not found; have {', '.join(TYPICAL)}")
+        if self.memory not in switching.MEMORIES:
+            have = ", ".join(switching.MEMORIES)
+            raise InputError(f"memory {self.memory!r} not found; have {have}")
+
+
+def drawn_designs(plan: Collection) -> list[Design]:
+    """Different designs: the example styles first, then arrays of the whole space."""
+    from dcp_hw.space import BUS_BITS, shapes_of, space
+
+    rng = random.Random(f"designs {plan.seed}")
+    styles = [*STYLES, *EXAMPLES]
+    more = list(space().arrays)
+    rng.shuffle(more)
+    found: dict[str, Design] = {}
+    for style in [*styles, *more]:
+        shapes = [s for s in shapes_of(style, plan.hardware.pes) if min(s) > 1]
+        if not shapes:
+            continue
+        bits = rng.choice(BUS_BITS)
+        shape, split = rng.choice(shapes), rng.choice(SPLITS)
+        design = design_of(style, *shape, split, plan.hardware, (bits, bits))
+        if design is not None:
+            found[design.name] = design
+        if len(found) == plan.designs:
+            break
+    return list(found.values())
+
+
+def drawn_layers(plan: Collection) -> list[Layer]:
+    """Layers of all operators in turn, of at most `max_macs` multiplications."""
+    rng = random.Random(f"layers {plan.seed}")
+    found: list[Layer] = []
+    while len(found) < plan.layers:
+        layer = _layer(rng, len(found))
+        if plan.max_macs // 8 <= layer.macs <= plan.max_macs:
+            found.append(layer)
+    return found
+
+
+def _layer(rng: random.Random, number: int) -> Layer:
+    def size(*sizes: int) -> int:
+        return rng.choice(sizes)
+
+    kind = KINDS[number % len(KINDS)]
+    name = f"{kind}_{number}"
+    if kind == "fc":
+        m, n, k = size(1, 1, 2, 4), size(64, 128, 256), size(128, 192, 256)
+        return Layer(name=name, operator="gemm", M=m, N=n, K=k)
+    if kind == "gemm":
+        m, n, k = size(16, 24, 49, 64), size(16, 32, 40, 64), size(24, 48, 64, 96)
+        return Layer(name=name, operator="gemm", M=m, N=n, K=k)
+    y = size(6, 7, 12, 14)
+    window = {"pointwise": 1}.get(kind, size(3, 3, 5))
+    common = {
+        "Y": y,
+        "X": size(y, 8, 16),
+        "R": window,
+        "S": window,
+        "padding": window // 2,
+        "stride": 2 if kind == "strided" else 1,
+    }
+    if kind == "dwconv":
+        channels = size(16, 32, 48)
+        return Layer(
+            name=name, operator="dwconv", K=channels, C=channels, groups=channels, **common
+        )
+    return Layer(name=name, operator="conv", K=size(8, 16, 24, 32), C=size(3, 8, 16, 32), **common)
+
+
+def cases(plan: Collection) -> Iterator[tuple[Choice, str]]:
+    """Mapped pairs of a design and a layer, each with one profile of data.
+
+    A layer has one profile, so that runs on several designs differ by the design only.
+    """
+    layers = drawn_layers(plan)
+    for design in drawn_designs(plan):
+        for number, layer in enumerate(layers):
+            outcome = evaluate(layer, design, plan.hardware, "edp", QUICK)
+            if isinstance(outcome, Choice):
+                yield outcome, plan.profiles[(number + number // len(KINDS)) % len(plan.profiles)]
+
+
+def collect(plan: Collection, store: Store) -> list[Record]:
+    """Records of the whole collection, measured where the store lacks them.
+
+    Raises: as `probe`.
+    """
+    found = list(cases(plan))
+    designs = list({c.design.name: c.design for c, _ in found}.values())
+    note(f"collect: {len(found)} runs, {len(designs)} designs")
+    made = dict(zip((d.name for d in designs), rtl.verilog(designs), strict=True))
+    jobs = [
+        Job(
+            rtl=made[choice.design.name],
+            layer=replace(choice.layer, count=1),
+            work=choice.work(),
+            seed=plan.seed,
+            profile=profile,
+        )
+        for choice, profile in found
+    ]
+    return probe(jobs, plan.hardware, plan.memory, store, "measuring with probes")
+
+
+def part_names() -> tuple[str, ...]:
+    """Names of the shares among the features."""
+    return tuple(f"share_{part}" for part in PARTS)
