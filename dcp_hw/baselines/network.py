@@ -9,7 +9,7 @@ every layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ from dcp_hw.baselines.problem import (
     Objective,
     Problem,
 )
+from dcp_hw.baselines.propagation import DCP, propagation
 from dcp_hw.errors import InputError
 from dcp_hw.maestro.honest_types import DIMS, HonestLayer
 from dcp_hw.mapspace import MapSpace
@@ -139,8 +140,6 @@ _SEARCHES: dict[str, Search] = {
     "gamma": gamma,
     "naas": naas,
 }
-DCP = {"dcp": True, "dcp-without-gradients": False}
-"""Name -> whether gradients move the starts."""
 NETWORK_METHODS = (*_SEARCHES, *FIXED, *DCP)
 
 
@@ -162,7 +161,7 @@ def search_network(
     if method in FIXED:
         return _fixed(method, network)
     if method in DCP:
-        search = propagation(network, seed, gradients=DCP[method])
+        search = propagation(network, method, seed)
     elif method in _SEARCHES:
         search = _SEARCHES[method]
     else:
@@ -176,27 +175,6 @@ def _watched(search: Search, watch: Callable[[Integers, Floats, Floats], None] |
         search(evaluate, rng)
 
     return watched
-
-
-def propagation(network: Network, seed: int, *, gradients: bool) -> Search:
-    """DCP with the shipped predictor as a search: its candidates are the samples."""
-
-    def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:
-        from dcp_hw.optimise import candidates
-        from dcp_hw.optimise_groups import Group
-        from dcp_hw.optimise_predictor import load_frozen
-        from dcp_hw.optimise_settings import MOST_CHECKS, Settings
-
-        settings = Settings(seed=seed, checks=min(MOST_CHECKS, evaluate.budget))
-        if not gradients:
-            settings = replace(settings, descent=None)
-        frozen = load_frozen()
-        frozen.check(network.accelerator)
-        group = Group(problems=network.problems, counts=network.counts, weights=network.weights)
-        ((found, _seconds),) = candidates([group], frozen, settings)
-        evaluate(found)
-
-    return search
 
 
 def _fixed(method: str, network: Network) -> Found:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dcp_hw.baselines.fixed import FIXED
 from dcp_hw.baselines.methods import EXACT, ONE_SHOT, searcher
 from dcp_hw.baselines.network import Network, search_network
 from dcp_hw.baselines.problem import Accelerator, Found, Objective, Problem, Searchable
+from dcp_hw.baselines.propagation import DCP, propagate_layers
 from dcp_hw.errors import InputError
 from dcp_hw.experiments.versions import version
 from dcp_hw.progress import progress
@@ -67,10 +68,16 @@ class Plan:
         name, budget = split(method, self.budget)
         return name, max(budget, REFERENCE_BUDGET) if name == EXACT else budget
 
+    def _group(self, method: str) -> LayerSet | None:
+        """The layers that are moved together."""
+        return self.layers if split(method, 1)[0] in DCP else None
+
     def cells(self) -> list[Cell]:
         """All cells; a method without chance has one seed."""
         return [
-            Cell(layer, self.accelerator, objective, *self._budget(method), seed)
+            Cell(
+                layer, self.accelerator, objective, *self._budget(method), seed, self._group(method)
+            )
             for objective in self.objectives
             for method in self.methods
             for seed in (self.seeds[:1] if method in ONE_SHOT else self.seeds)
@@ -90,7 +97,11 @@ def split(method: str, budget: int) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One search, of a layer or of a network as a whole."""
+    """One search, of a layer or of a network as a whole.
+
+    Attributes:
+        group: layers whose mappings are searched together with the layer's, in one batch.
+    """
 
     subject: Layer | LayerSet
     accelerator: Accelerator
@@ -98,6 +109,7 @@ class Cell:
     method: str
     budget: int
     seed: int
+    group: LayerSet | None = None
 
     @property
     def layer(self) -> Layer:
@@ -113,12 +125,24 @@ class Cell:
             return Network(layers=self.subject, **given)
         return Problem(layer=self.subject, **given)
 
-    def search(self) -> Found:
-        """The outcome; takes as long as the search does."""
+    def batch(self) -> list[Cell]:
+        """The cells that one search fills: itself, or those of all layers of its group."""
+        if self.group is None:
+            return [self]
+        return [replace(self, subject=layer) for layer in self.group.layers]
+
+    def search(self) -> dict[Cell, Found]:
+        """The outcome of each cell of its batch; takes as long as the search does."""
+        cells = self.batch()
+        if self.group is not None:
+            problems = [cell.problem for cell in cells]
+            found = propagate_layers(problems, self.method, self.budget, self.seed)
+            return dict(zip(cells, found, strict=True))
         if isinstance(problem := self.problem, Network):
-            return search_network(self.method, problem, self.budget, self.seed)
+            return {self: search_network(self.method, problem, self.budget, self.seed)}
         search = searcher(self.method)
-        return search(self.layer, self.accelerator, self.objective, self.budget, self.seed)
+        given = (self.layer, self.accelerator, self.objective, self.budget, self.seed)
+        return {self: search(*given)}
 
     def path(self, store: Path) -> Path:
         """The cell's file; equal names of other layers or machines do not meet."""
@@ -130,7 +154,7 @@ class Cell:
 
     def key(self) -> dict[str, Any]:
         """What the result depends on."""
-        return {
+        found = {
             "subject": subject_key(self.subject),
             "accelerator": asdict(self.accelerator),
             "objective": str(self.objective),
@@ -139,6 +163,7 @@ class Cell:
             "budget": self.budget,
             "seed": self.seed,
         }
+        return found if self.group is None else found | {"group": subject_key(self.group)}
 
     def load(self, store: Path) -> Found | None:
         """The stored result; None if there is none, or the model now gives another value."""
@@ -212,17 +237,13 @@ def _found(values: dict[str, Any]) -> Found:
 def fill(cells: Iterable[Cell], store: Path, what: str) -> dict[Cell, Found]:
     """Results of all cells; those stored are read, the others searched and stored at once."""
     cells = list(cells)
-    results = {}
-    missing = []
-    for cell in cells:
-        found = cell.load(store)
-        if found is None:
-            missing.append(cell)
-        else:
-            results[cell] = found
+    results = {cell: found for cell in cells if (found := cell.load(store)) is not None}
+    missing = [cell for cell in cells if cell not in results]
     with progress(what, len(missing)) as advance:
         for cell in missing:
-            results[cell] = found = cell.search()
-            cell.save(store, found)
+            if cell not in results:  # otherwise searched together with another
+                for each, found in cell.search().items():
+                    each.save(store, found)
+                    results[each] = found
             advance(1, f"{cell.method} {cell.subject.name} {cell.objective}")
     return {cell: results[cell] for cell in cells}

@@ -1,0 +1,92 @@
+"""DCP behind the counted evaluator, for layers moved together and for a network as a whole.
+
+The shipped predictor is taken unless another is given. Layers that are moved in one batch cost a
+fraction of what they cost alone, where small tensors keep the machine waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dcp_hw.baselines.genetic import Search
+from dcp_hw.baselines.methods import run
+from dcp_hw.baselines.problem import Budgeted, Found, Problem
+from dcp_hw.errors import ToolMissing
+
+if TYPE_CHECKING:
+    from dcp_hw.baselines.network import Network
+    from dcp_hw.optimise_predictor import Frozen
+    from dcp_hw.optimise_settings import Settings
+
+DCP = {"dcp": True, "dcp-without-gradients": False}
+"""Name -> whether gradients move the starts."""
+
+
+def shipped() -> Frozen:
+    """The shipped predictor. Raises: ToolMissing without torch."""
+    try:
+        from dcp_hw.optimise_predictor import load_frozen
+    except ImportError as error:
+        raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
+    return load_frozen()
+
+
+def settings_of(method: str, seed: int, budget: int) -> Settings:
+    """The search that a method's name stands for."""
+    from dcp_hw.optimise_settings import MOST_CHECKS, Settings
+
+    found = Settings(seed=seed, checks=min(MOST_CHECKS, budget))
+    return found if DCP[method] else replace(found, descent=None)
+
+
+def propagate_layers(
+    problems: Sequence[Problem], method: str, budget: int, seed: int, frozen: Frozen | None = None
+) -> list[Found]:
+    """The outcome for each layer, all moved together; times are shares of the whole.
+
+    Raises: InputError for a predictor of other energies.
+    """
+    frozen = frozen or shipped()
+    from dcp_hw.optimise import candidates
+    from dcp_hw.optimise_groups import group_of
+
+    for problem in problems:
+        frozen.check(problem.accelerator)
+    wall, cpu = time.perf_counter(), time.process_time()
+    groups = [group_of(problem) for problem in problems]
+    chosen = [rows for rows, _ in candidates(groups, frozen, settings_of(method, seed, budget))]
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    out = []
+    for problem, rows in zip(problems, chosen, strict=True):
+        found = run(method, lambda evaluate, _, rows=rows: evaluate(rows), problem, budget, seed)
+        out.append(
+            replace(
+                found,
+                seconds=found.seconds + wall / len(problems),
+                cpu_seconds=found.cpu_seconds + cpu / len(problems),
+                training_samples=frozen.samples,
+            )
+        )
+    return out
+
+
+def propagation(network: Network, method: str, seed: int) -> Search:
+    """DCP on a whole network as a search: its candidates are the samples."""
+    frozen = shipped()
+
+    def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:
+        from dcp_hw.optimise import candidates
+        from dcp_hw.optimise_groups import Group
+
+        frozen.check(network.accelerator)
+        group = Group(problems=network.problems, counts=network.counts, weights=network.weights)
+        settings = settings_of(method, seed, evaluate.budget)
+        ((found, _seconds),) = candidates([group], frozen, settings)
+        evaluate(found)
+
+    return search
