@@ -32,6 +32,8 @@ from tensorlib.program import Load
 PARTS = ("dram", "memories", "logic", "leakage")
 """Parts of the energy that both models have."""
 
+TRAFFIC = ("input", "weight", "output", "params", "commands")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
@@ -40,7 +42,7 @@ class Cost:
     Attributes:
         steps: cycles in which PEs work, without waiting.
         parts_nj: energy by `PARTS`.
-        dram: bytes (elements) by tensor: input, weight, output, and what is neither.
+        dram: bytes by `TRAFFIC`; an element is one byte, models have no parameters or commands.
     """
 
     cycles: int
@@ -91,7 +93,8 @@ def honest_cost(
             "input": moved[0] * times,
             "weight": moved[1] * times,
             "output": (moved[2] + counts.collected[0]) * times,
-            "other": 0,
+            "params": 0,
+            "commands": 0,
         },
     )
 
@@ -140,6 +143,7 @@ def rtl_cost(
             "input": loads["input"],
             "weight": loads["weight"],
             "output": counters["bus_out_beat"] * design.out_bits // 8,
-            "other": bytes_in - loads["input"] - loads["weight"],
+            "params": loads["params"],
+            "commands": bytes_in - sum(loads.values()),
         },
     )
