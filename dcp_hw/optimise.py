@@ -1,9 +1,9 @@
 """DCP: mappings of layers found by propagation through a predictor, checked exactly.
 
 Per group of layers (one at layer level, all at model level): random mappings, of which the
-predictor chooses the starts; gradient descent of all starts in one batch; the predicted best of
-everything passed, at most 16, checked with the exact evaluator, which counts its calls.
-docs/dcp.md explains it.
+predictor chooses the starts; discrete moves, or gradient descent, of all starts in one batch; the
+predicted best of everything passed, at most 16, checked with the exact evaluator, which counts its
+calls. docs/dcp.md explains it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dcp_hw.baselines.problem import Accelerator, Budgeted, Found, Objective, Problem
 from dcp_hw.errors import ToolMissing
-from dcp_hw.optimise_settings import MOST_CHECKS, Descent, Settings
+from dcp_hw.optimise_settings import MOST_CHECKS, Descent, Moves, Settings
 from dcp_hw.workload import Layer
 
 if TYPE_CHECKING:
@@ -119,32 +119,51 @@ def candidates(
     torch.set_num_threads(1)  # tensors are small: more threads would wait for each other
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for part in pool.map(search, chunks_of(groups, settings.starts)):
+            for part in pool.map(search, chunks_of(groups, _width(settings))):
                 yield from part
     finally:
         torch.set_num_threads(held)
 
 
+def _width(settings: Settings) -> int:
+    """Dataflows of a group that the predictor sees at once."""
+    tries = settings.descent.tries if isinstance(settings.descent, Moves) else 1
+    return settings.starts * tries
+
+
 def _candidates(groups: Sequence[Group], frozen: Frozen, settings: Settings) -> list[Integers]:
+    """What is checked of each group, for groups that are moved together."""
     import torch
 
     from dcp_hw.optimise_descent import descend
 
-    still = Descent(steps=0)
-    drawn = torch.from_numpy(np.stack([sampled(group, settings) for group in groups]))
-    screened = descend(groups, drawn, frozen.predict, still)
+    named = {"caution": settings.caution, "seed": settings.seed}
+    first = torch.from_numpy(sampled(groups, settings))
+    screened = descend(groups, first, frozen.predict, Descent(steps=0), **named)
     if settings.descent is None:
         return [passed.best(settings.checks).numpy() for passed in screened]
     starts = torch.stack([_filled(x.best(settings.starts), settings.starts) for x in screened])
-    moved = descend(groups, starts, frozen.predict, settings.descent, seed=settings.seed)
+    if isinstance(settings.descent, Moves):
+        from dcp_hw.optimise_local import local_search
+
+        moved = local_search(groups, starts.numpy(), frozen.predict, settings.descent, **named)
+    else:
+        moved = descend(groups, starts, frozen.predict, settings.descent, **named)
     return [passed.best(settings.checks).numpy() for passed in moved]
 
 
-def sampled(group: Group, settings: Settings) -> Integers:
-    """The random mappings that starts are chosen from; the same whatever follows."""
-    names = " ".join(problem.layer.name for problem in group.problems)
-    rng = np.random.default_rng([settings.seed, zlib.crc32(names.encode())])
-    return group.space.sample(rng, settings.screened)
+def sampled(groups: Sequence[Group], settings: Settings) -> Integers:
+    """The mappings that starts are chosen from, g x n x 3 x 14; the same whatever follows."""
+    if settings.drawn == "shaped":
+        from dcp_hw.optimise_local import shaped
+
+        return shaped(groups, settings.screened, settings.seed)
+    found = []
+    for group in groups:
+        names = " ".join(problem.layer.name for problem in group.problems)
+        rng = np.random.default_rng([settings.seed, zlib.crc32(names.encode())])
+        found.append(group.space.sample(rng, settings.screened))
+    return np.stack(found)
 
 
 def _filled(mappings, number: int):  # type: ignore[no-untyped-def]
@@ -206,7 +225,7 @@ class Method:
     """A search of one layer behind the protocol of `baselines.methods.Searcher`."""
 
     name: str
-    descent: Descent | None  # None: no gradient step
+    descent: Moves | Descent | None  # None: no step
 
     def __call__(
         self, layer: Layer, accelerator: Accelerator, objective: Objective, budget: int, seed: int
@@ -250,6 +269,10 @@ def _need_torch() -> Frozen:
 
 SEARCHERS = {
     method.name: method
-    for method in (Method("dcp", Descent()), Method("dcp-without-gradients", None))
+    for method in (
+        Method("dcp", Moves()),
+        Method("dcp-random-moves", Moves(guide="none")),
+        Method("dcp-without-gradients", None),
+    )
 }
 """Methods that `baselines.methods` lists."""

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from dcp_hw.errors import InputError, ToolMissing
 from dcp_hw.maestro.cli import add_hardware
-from dcp_hw.optimise_settings import DISCRETE, MOST_CHECKS, RULES, Descent, Relaxation, Settings
+from dcp_hw.optimise_settings import (
+    DISCRETE,
+    DRAWN,
+    GUIDES,
+    MOST_CHECKS,
+    RULES,
+    Descent,
+    Moves,
+    Relaxation,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from dcp_hw.optimise import Outcome
     from dcp_hw.optimise_groups import Group
 
 OBJECTIVES = ("latency", "energy", "edp")
-_SETTINGS, _DESCENT, _RELAXATION = Settings(), Descent(), Relaxation()
+_SETTINGS, _MOVES, _DESCENT, _RELAXATION = Settings(), Moves(), Descent(), Relaxation()
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -26,9 +36,9 @@ def add_parsers(subparsers: Any) -> None:
     p = subparsers.add_parser(
         "optimise",
         help="find dataflows of a network by gradients through a trained predictor",
-        description="Moves many dataflows of each layer against the gradient of a predicted "
-        "metric, and checks the predicted best with the exact evaluator (docs/dcp.md). Hardware "
-        "left out is GAMMA's: 168 PEs, L1 512, L2 108000 elements.",
+        description="Moves many dataflows of each layer by the gradient of a predicted metric, "
+        "and checks the predicted best with the exact evaluator (docs/dcp.md). Hardware left out "
+        "is GAMMA's: 168 PEs, L1 512, L2 108000 elements.",
     )
     p.add_argument("--layerset", required=True, metavar="NAME", help="name or CSV of a layer set")
     p.add_argument("--layer", metavar="NAME", help="only this layer")
@@ -56,15 +66,42 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
         ("starts", _SETTINGS.starts, "dataflows moved for a layer"),
         ("screened", _SETTINGS.screened, "random ones of which the predictor chooses them"),
         ("checks", _SETTINGS.checks, f"candidates checked exactly, at most {MOST_CHECKS}"),
-        ("steps", _DESCENT.steps, "T"),
-        ("round-every", _DESCENT.round_every, "T_int"),
     ):
         group.add_argument(f"--{name}", type=_number, default=value, metavar="N",
                            help=f"{text} (default {value})")  # fmt: skip
+    group.add_argument("--drawn", choices=DRAWN, default=_SETTINGS.drawn,
+                       help="where the random ones come from (default shaped)")  # fmt: skip
+    group.add_argument("--caution", type=_real, default=_SETTINGS.caution, metavar="X",
+                       help="share of the predictor's interval added (default 1)")  # fmt: skip
+    group.add_argument("--method", choices=("moves", "descent"), default="moves",
+                       help="to neighbours that the gradient does not rule out, or along it as in "
+                       "the paper (default moves)")  # fmt: skip
+    group.add_argument("--steps", type=_number, metavar="N",
+                       help=f"T (default {_MOVES.steps}; descent {_DESCENT.steps})")  # fmt: skip
+    group.add_argument("--without-gradients", action="store_true", help="starts and checks only")
+    group.add_argument("--seed", type=_natural, default=_SETTINGS.seed, metavar="N",
+                       help="default 1")  # fmt: skip
+    _add_moves(p.add_argument_group("--method moves"))
+    _add_descent(p.add_argument_group("--method descent"))
+
+
+def _add_moves(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--tries", type=_number, default=_MOVES.tries, metavar="N",
+                       help=f"neighbours predicted in a step (default {_MOVES.tries})")  # fmt: skip
+    group.add_argument("--draws", type=_number, default=_MOVES.draws, metavar="N",
+                       help=f"of so many random ones (default {_MOVES.draws})")  # fmt: skip
+    group.add_argument("--guide", choices=GUIDES, default=_MOVES.guide,
+                       help="what the gradient is asked of them: which are worse, which are best, "
+                       f"nothing (default {_MOVES.guide})")  # fmt: skip
+
+
+def _add_descent(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--round-every", type=_number, default=_DESCENT.round_every, metavar="N",
+                       help=f"T_int (default {_DESCENT.round_every})")  # fmt: skip
     group.add_argument("--renew-every", type=_natural, default=_DESCENT.renew_every, metavar="N",
                        help=f"0: never (default {_DESCENT.renew_every})")  # fmt: skip
     group.add_argument("--rate", type=_real, default=_DESCENT.rate, metavar="ETA",
-                       help=f"step (default {_DESCENT.rate})")  # fmt: skip
+                       help=f"step (default {_DESCENT.rate:g})")  # fmt: skip
     group.add_argument("--rule", choices=RULES, default=_DESCENT.rule)
     group.add_argument("--relaxation", choices=DISCRETE, default=_RELAXATION.discrete,
                        help="how orders and parallel dimensions move")  # fmt: skip
@@ -72,30 +109,44 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
                        help="scale of noise on discrete choices (default 0)")  # fmt: skip
     group.add_argument("--nearest", action="store_true",
                        help="round tiles to the nearest integers, not to even ones")  # fmt: skip
-    group.add_argument("--without-gradients", action="store_true", help="starts and checks only")
-    group.add_argument("--seed", type=_natural, default=_SETTINGS.seed, metavar="N",
-                       help="default 1")  # fmt: skip
 
 
 def _settings(options: argparse.Namespace) -> Settings:
     """The search that the options state."""
+    chosen = None
+    if not options.without_gradients:
+        chosen = _moves(options) if options.method == "moves" else _descent(options)
+    return Settings(
+        starts=options.starts,
+        screened=max(options.screened, options.starts),
+        drawn=options.drawn,
+        checks=options.checks,
+        descent=chosen,
+        caution=options.caution,
+        seed=options.seed,
+    )
+
+
+def _moves(options: argparse.Namespace) -> Moves:
+    return Moves(
+        steps=options.steps or _MOVES.steps,
+        tries=options.tries,
+        draws=max(options.draws, options.tries),
+        guide=options.guide,
+    )
+
+
+def _descent(options: argparse.Namespace) -> Descent:
     relaxation = replace(_RELAXATION, discrete=options.relaxation, gumbel=options.gumbel)
-    descent = replace(
+    return replace(
         _DESCENT,
-        steps=options.steps,
+        steps=options.steps or _DESCENT.steps,
         rate=options.rate,
         rule=options.rule,
         round_every=options.round_every,
         renew_every=options.renew_every,
         even=not options.nearest,
         relaxation=relaxation,
-    )
-    return Settings(
-        starts=options.starts,
-        screened=max(options.screened, options.starts),
-        checks=options.checks,
-        descent=None if options.without_gradients else descent,
-        seed=options.seed,
     )
 
 

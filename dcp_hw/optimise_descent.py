@@ -34,7 +34,7 @@ from predictors.interface import Prediction, Relaxed
 
 Predict = Callable[[Relaxed], Prediction]
 
-_FITS = 1e-6
+FITS = 1e-6
 """Excess up to which a dataflow fits, as `Prediction.feasible`."""
 _BETAS, _LEAST = (0.8, 0.95), 1e-3
 CHUNK = 768
@@ -80,6 +80,7 @@ def descend(
     predict: Predict,
     descent: Descent,
     *,
+    caution: float = 0.0,
     seed: int = 0,
 ) -> list[Passed]:
     """What each group's dataflows passed on their way, the starts included.
@@ -95,7 +96,7 @@ def descend(
     for chunk in chunks_of(groups, number):
         part = starts[chunk.start : chunk.stop].flatten(0, 1)
         batch = batch_of(groups[chunk.start : chunk.stop], number)
-        found += _descend(batch, part, predict, descent, number, seed)
+        found += _descend(batch, part, predict, descent, number, caution, seed)
     return found
 
 
@@ -114,7 +115,13 @@ def chunks_of(groups: Sequence[Group], starts: int) -> list[range]:
 
 
 def _descend(
-    batch: Batch, starts: Tensor, predict: Predict, descent: Descent, number: int, seed: int
+    batch: Batch,
+    starts: Tensor,
+    predict: Predict,
+    descent: Descent,
+    number: int,
+    caution: float,
+    seed: int,
 ) -> list[Passed]:
     """As `descend`, for dataflows that fit into one batch; `number` of each group."""
     random = torch.Generator().manual_seed(seed)
@@ -126,8 +133,9 @@ def _descend(
     for step in range(descent.steps + 1):
         last = step == descent.steps
         with torch.set_grad_enabled(not last):
-            value, over = _evaluate(batch, form, mappings, predict, descent)
-        fits = over.detach() <= _FITS
+            parts = dataflow_tensors(form, mappings, batch.limits, descent.relaxation)
+            value, over = evaluate(batch, parts, predict, caution)
+        fits = over.detach() <= FITS
         seen.append((mappings, value.detach(), fits))
         if last:
             break
@@ -175,12 +183,14 @@ class Best:
         self.mappings[poor], self.values[poor] = self.mappings[good], self.values[good]
 
 
-def _evaluate(
-    batch: Batch, form: Form, mappings: Tensor, predict: Predict, descent: Descent
+def evaluate(
+    batch: Batch, parts: tuple[Tensor, Tensor, Tensor, Tensor], predict: Predict, caution: float
 ) -> tuple[Tensor, Tensor]:
-    """Weighted logs and excess of n dataflows."""
-    parts = dataflow_tensors(form, mappings, batch.limits, descent.relaxation)
-    value, over = batch.objective(predict(batch.relaxed(parts)))
+    """Weighted logs and excess of n dataflows.
+
+    Raises: InputError if the predictor gives numbers that are not finite.
+    """
+    value, over = batch.objective(predict(batch.relaxed(parts)), caution)
     if not bool(torch.isfinite(value).all() & torch.isfinite(over).all()):
         raise InputError(
             "the predictor gave NaN or infinity; accepted: a checkpoint of `dcp-hw train` for this "

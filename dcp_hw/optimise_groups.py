@@ -16,6 +16,7 @@ from dcp_hw.maestro.honest_fast import layer_row, machine_row
 from dcp_hw.maestro.honest_types import HonestLayer, K
 from dcp_hw.mapspace import DIMENSIONS, MapSpace
 from dcp_hw.optimise_form import Limits
+from dcp_hw.optimise_neighbours import Field
 from predictors.interface import Prediction, Relaxed, relax
 
 Weights = tuple[float, float]
@@ -117,15 +118,39 @@ class Batch:
             order=order,
         )
 
-    def objective(self, found: Prediction) -> tuple[Tensor, Tensor]:
+    def of(self, which: Tensor) -> Batch:
+        """Only these dataflows (indices, rising), with all their layers."""
+        kept = torch.isin(self.owner, which)
+        place = torch.empty(len(self.weights), dtype=torch.int64)
+        place[which] = torch.arange(len(which))
+        limits = self.limits
+        return Batch(
+            layer=self.layer[kept],
+            machine=self.machine[kept],
+            owner=place[self.owner[kept]],
+            count=self.count[kept],
+            times=self.times[kept],
+            weights=self.weights[which],
+            limits=Limits(
+                sizes=limits.sizes[which], pes=limits.pes[which], parallel=limits.parallel[which]
+            ),
+        )
+
+    def objective(self, found: Prediction, caution: float = 0.0) -> tuple[Tensor, Tensor]:
         """Weighted logs of each dataflow (n), and by how much it exceeds the buffers (n, logs).
 
         One layer: `l * log cycles + e * log nJ`, with weights l and e (equation 4). Several: the
         log of the sum over layers of count x the same power of cycles and nJ, so that the gradient
         is the sum over layers of theirs (equation 3), each with its share of the value.
+
+        Args:
+            caution: share of the predictor's interval that is added, so that the search does not
+                go where it is wrong.
         """
         power = powers(self.weights)[self.owner]
         logs = torch.stack([found.log_latency, found.log_energy], dim=1) + self.times[:, None]
+        if caution:
+            logs = logs + caution * found.half_width
         values = (logs * power).sum(dim=1) + self.count
         excess = (found.l1_excess.clamp(min=0) + found.l2_excess.clamp(min=0)).double()
         n = len(self.weights)
@@ -173,6 +198,23 @@ def batch_of(groups: Sequence[Group], starts: int) -> Batch:
             starts, dim=0
         ),
         limits=limits_of(groups, starts),
+    )
+
+
+def field_of(groups: Sequence[Group]) -> Field:
+    """The limits of groups as the discrete moves take them."""
+    limits = limits_of(groups, 1)
+    layers = np.zeros((len(groups), max(len(g.problems) for g in groups), 11), np.int64)
+    for rows, group in zip(layers, groups, strict=True):
+        for row, problem in zip(rows, group.problems, strict=False):
+            row[:] = layer_row(problem.shape[0])
+    return Field(
+        sizes=limits.sizes.numpy(),
+        may=limits.parallel.numpy(),
+        pes=limits.pes.numpy(),
+        layers=layers,
+        number=np.array([len(group.problems) for group in groups]),
+        machines=np.array([machine_row(g.problems[0].accelerator.machine) for g in groups]),
     )
 
 

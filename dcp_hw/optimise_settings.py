@@ -8,6 +8,8 @@ from dcp_hw.errors import InputError
 
 DISCRETE = ("straight-through", "soft", "fixed")
 RULES = ("plain", "adam")
+GUIDES = ("reject", "rank", "none")
+DRAWN = ("shaped", "uniform")
 MOST_CHECKS = 16
 """Candidates of a layer that the exact evaluator checks, at most."""
 
@@ -33,8 +35,7 @@ class Relaxation:
         if self.discrete not in DISCRETE:
             raise InputError(f"relaxation {self.discrete!r} not found; have {', '.join(DISCRETE)}")
         _above_zero("temperature", self.temperature)
-        if not 0 <= self.gumbel < float("inf"):
-            raise InputError(f"gumbel is {self.gumbel}; accepted: a number of at least 0")
+        _at_least_zero("gumbel", self.gumbel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +75,39 @@ class Descent:
             raise InputError(f"rule {self.rule!r} not found; have {', '.join(RULES)}")
         _whole("renew_every", self.renew_every, 0)
         _above_zero("rate", self.rate)
-        if not 0 <= self.noise < float("inf"):
-            raise InputError(f"noise is {self.noise}; accepted: a number of at least 0")
+        _at_least_zero("noise", self.noise)
         _above_zero("last_rate", self.last_rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """How dataflows go from neighbour to neighbour.
+
+    Attributes:
+        steps: T; 0 leaves the starts where they are.
+        tries: neighbours of each dataflow that the predictor sees in a step.
+        draws: random neighbours that they are taken from.
+        guide: what the gradient at a dataflow is asked: "reject", which neighbours are worse;
+            "rank", which are best; "none".
+        warmth: a step may make the log of the value worse by a random number of this mean, which
+            falls to 0 over the steps.
+
+    Raises: InputError for settings without a meaning.
+    """
+
+    steps: int = 80
+    tries: int = 4
+    draws: int = 16
+    guide: str = "reject"
+    warmth: float = 0.02
+
+    def __post_init__(self) -> None:
+        _whole("steps", self.steps, 0)
+        _whole("tries", self.tries, 1)
+        _whole("draws", self.draws, self.tries)
+        if self.guide not in GUIDES:
+            raise InputError(f"guide {self.guide!r} not found; have {', '.join(GUIDES)}")
+        _at_least_zero("warmth", self.warmth)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +117,28 @@ class Settings:
     Attributes:
         starts: dataflows moved for each group of layers.
         screened: random mappings of which the predictor chooses them.
+        drawn: "shaped", by what good dataflows have in common; "uniform", from the whole space.
         checks: candidates that the exact evaluator checks, at most MOST_CHECKS.
-        descent: how they move; None: no gradient step.
+        descent: how they move; None: not at all.
+        caution: share of the predictor's interval that is added to a prediction.
 
     Raises: InputError for settings without a meaning.
     """
 
-    starts: int = 16
+    starts: int = 8
     screened: int = 128
+    drawn: str = "shaped"
     checks: int = MOST_CHECKS
-    descent: Descent | None = field(default_factory=Descent)
+    descent: Moves | Descent | None = field(default_factory=Moves)
+    caution: float = 1.0
     seed: int = 1
 
     def __post_init__(self) -> None:
         _whole("starts", self.starts, 1)
         _whole("screened", self.screened, self.starts)
+        if self.drawn not in DRAWN:
+            raise InputError(f"starts drawn {self.drawn!r} not found; have {', '.join(DRAWN)}")
+        _at_least_zero("caution", self.caution)
         _whole("seed", self.seed, 0)
         _whole("checks", self.checks, 1)
         if self.checks > MOST_CHECKS:
@@ -110,6 +148,11 @@ class Settings:
 def _whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {value!r}; accepted: an integer of at least {least}")
+
+
+def _at_least_zero(name: str, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{name} is {value}; accepted: a number of at least 0")
 
 
 def _above_zero(name: str, value: float) -> None:

@@ -31,7 +31,9 @@ FOREIGN = {
 }
 MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train", "train_data"}
 MAY_USE_TORCH |= {"train_report", "honest_torch"}
-MAY_USE_TORCH |= {f"optimise_{part}" for part in ("descent", "form", "groups", "predictor")}
+MAY_USE_TORCH |= {
+    f"optimise_{part}" for part in ("descent", "form", "groups", "local", "predictor")
+}
 NEEDS_TORCH = MAY_USE_TORCH | {"search"}  # search may build on encoding
 
 

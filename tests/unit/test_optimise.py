@@ -39,7 +39,7 @@ from dcp_hw.optimise_form import (  # noqa: E402
 from dcp_hw.optimise_front import hypervolume, pareto, weight_grid  # noqa: E402
 from dcp_hw.optimise_groups import Group, batch_of, group_of, limits_of, on_layer  # noqa: E402
 from dcp_hw.optimise_predictor import Frozen, freeze, load_frozen  # noqa: E402
-from dcp_hw.optimise_settings import Descent, Relaxation, Settings  # noqa: E402
+from dcp_hw.optimise_settings import DRAWN, Descent, Moves, Relaxation, Settings  # noqa: E402
 from dcp_hw.optimise_text import maestro_text  # noqa: E402
 from dcp_hw.workload import Layer, Operator  # noqa: E402
 from predictors.checkpoint import save  # noqa: E402
@@ -371,9 +371,10 @@ def test_gradients_find_better_mappings_than_their_starts(closed: Frozen) -> Non
 
 def test_both_methods_start_from_the_same_mappings() -> None:
     group = group_of(problem())
-    one, other = (sampled(group, Settings(descent=d)) for d in (Descent(), None))
-    assert np.array_equal(one, other)
-    assert not np.array_equal(one, sampled(group, Settings(seed=2)))
+    for drawn in DRAWN:
+        one, other = (sampled([group], Settings(descent=d, drawn=drawn)) for d in (Moves(), None))
+        assert np.array_equal(one, other)
+        assert not np.array_equal(one, sampled([group], Settings(seed=2, drawn=drawn)))
 
 
 def test_exact_values_are_those_of_the_model(closed: Frozen) -> None:
@@ -531,7 +532,7 @@ def test_methods_keep_to_the_budget(checkpoint: Path, monkeypatch: pytest.Monkey
     for budget, calls in ((5, 5), (100, 16)):
         values = {}
         for name, shipped in SEARCHERS.items():
-            method = replace(shipped, descent=shipped.descent and Descent(steps=8))
+            method = replace(shipped, descent=shipped.descent and replace(shipped.descent, steps=8))
             found = method(POINTWISE, GAMMA_ACCELERATOR, Objective.EDP, budget, 1)
             assert (found.method, found.calls, found.training_samples) == (name, calls, 5)
             cost = problem().costs(np.array([found.mapping]))

@@ -1,0 +1,310 @@
+"""Neighbours of dataflows: which are new, fit the buffers, and are worth a prediction (compiled).
+
+The first-order change of the value,
+
+    gradient by (log tiles, log units, parallel, order) times the difference of both codes,
+
+tells of many random neighbours (`optimise_moves`) which are worse, or ranks them.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_count import COUNT_COLUMNS, REQUIRED, SHARED_REQUIRED, require
+from dcp_hw.maestro.honest_plan import L1_SIZE, L2_SIZE, LEVELS, PLAN_ROWS, TAG, prepare
+from dcp_hw.mapspace import DIMENSIONS, TILE, UNITS
+from dcp_hw.mapspace import ORDER as ORDERS
+from dcp_hw.mapspace import PARALLEL as ALONG
+from dcp_hw.optimise_moves import below, chance, change, draw, even, reseed, retile, rounds_of
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+PARTS = LEVELS * (2 * DIMENSIONS + 1 + DIMENSIONS * DIMENSIONS)
+"""Numbers of a gradient: log tiles, log units, parallel, order (place x dimension)."""
+TRIED = 1 << 14
+"""Room for the dataflows of a group that were predicted already; a power of two."""
+NONE, REJECT, RANK = range(3)
+GUIDES = {"none": NONE, "reject": REJECT, "rank": RANK}
+"""What a gradient is asked: nothing; which neighbours are worse; which are best."""
+_WORSE, _STRICT = 0.01, 0.9  # first-order change above which so many are rejected
+_T, _O = TILE.start, ORDERS.start
+_FITTING = 80  # attempts to make a drawn dataflow fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """What the dataflows of g groups must keep to; l layers at most in a group.
+
+    Attributes:
+        sizes: g x 6, the largest tiles; may: g x 6, dimensions that may be spread; pes: g.
+        layers: g x l x 11, number: g, how many of them count; machines: g x 6.
+    """
+
+    sizes: Integers
+    may: NDArray[np.bool_]
+    pes: Integers
+    layers: Integers
+    number: Integers
+    machines: Integers
+
+    def arrays(self) -> tuple[NDArray, ...]:
+        """All of them in the order that the compiled loops take."""
+        return (self.sizes, self.may, self.pes, self.layers, self.number, self.machines)
+
+
+@njit(**COMPILED)
+def _score(a: Integers, b: Integers, gradient: Floats) -> float:
+    """First-order change of the value from dataflow a to b."""
+    total, at = 0.0, 0
+    for i in range(LEVELS):
+        for d in range(DIMENSIONS):
+            if a[i, _T + d] != b[i, _T + d]:
+                total += gradient[at + d] * math.log(b[i, _T + d] / a[i, _T + d])
+        at += DIMENSIONS
+    for i in range(LEVELS):
+        if a[i, UNITS] != b[i, UNITS]:
+            total += gradient[at + i] * math.log(b[i, UNITS] / a[i, UNITS])
+    at += LEVELS
+    for i in range(LEVELS):
+        total += gradient[at + b[i, ALONG]] - gradient[at + a[i, ALONG]]
+        at += DIMENSIONS
+    for i in range(LEVELS):
+        for p in range(DIMENSIONS):
+            total += gradient[at + b[i, _O + p]] - gradient[at + a[i, _O + p]]
+            at += DIMENSIONS
+    return total
+
+
+@njit(**COMPILED)
+def _key(m: Integers) -> int:
+    """A number from 1 for a dataflow; differs, as good as always, from that of another."""
+    found = np.uint64(14695981039346656037)
+    for i in range(LEVELS):
+        for c in range(_T + DIMENSIONS):
+            found = (found ^ np.uint64(m[i, c])) * np.uint64(1099511628211)
+            found ^= found >> np.uint64(29)
+    return np.int64(found >> np.uint64(1)) + 1
+
+
+@njit(**COMPILED)
+def _known(tried: Integers, key: int) -> bool:
+    at = key & (TRIED - 1)
+    for _ in range(64):
+        if tried[at] == key:
+            return True
+        if tried[at] == 0:
+            return False
+        at = (at + 1) & (TRIED - 1)
+    return False
+
+
+@njit(**COMPILED)
+def _note(tried: Integers, key: int) -> None:
+    at = key & (TRIED - 1)
+    for _ in range(64):
+        if tried[at] in (0, key):
+            tried[at] = key
+            return
+        at = (at + 1) & (TRIED - 1)
+
+
+@njit(**COMPILED)
+def _over(
+    m: Integers, layers: Integers, number: int, machine: Integers, w: Integers, out: Integers
+) -> int:
+    """0 if a dataflow fits on each layer, 1 if a PE's buffer is too small, 2 if the L2 is."""
+    for k in range(number):
+        prepare(layers[k], machine, m, w)
+        require(w, LEVELS, out)
+        if machine[L1_SIZE] and out[REQUIRED + LEVELS - 1] > machine[L1_SIZE]:
+            return 1
+        if machine[L2_SIZE] and out[SHARED_REQUIRED] > machine[L2_SIZE]:
+            return 2
+    return 0
+
+
+@njit(**COMPILED)
+def _fit(
+    m: Integers,
+    sizes: Integers,
+    layers: Integers,
+    number: int,
+    machine: Integers,
+    w: Integers,
+    out: Integers,
+) -> bool:
+    """Shrink tiles, in place, until a dataflow fits; whether it does."""
+    for _ in range(_FITTING):
+        over = _over(m, layers, number, machine, w, out)
+        if over == 0:
+            return True
+        i, d = (LEVELS - 1 if over == 1 else below(LEVELS - 1)), below(DIMENSIONS)
+        if over == 1 and chance() < 0.3:
+            i = below(LEVELS)
+        if m[i, _T + d] > 1 and (d < 4 or chance() < 0.2):
+            rounds = rounds_of(m, sizes, i, d)
+            retile(m, sizes, i, d, max(rounds + 1, int(1.5 * rounds)), False)
+            even(m, sizes)
+    return False
+
+
+@njit(**COMPILED)
+def _worse(a: Integers, b: Integers, gradient: Floats) -> bool:
+    """Whether b is worse, nine times of ten where the gradient says so.
+
+    It says little of parallel dimensions, so it is not asked where one changes.
+    """
+    same = True
+    for i in range(LEVELS):
+        same &= a[i, ALONG] == b[i, ALONG]
+    return same and chance() < _STRICT and _score(a, b, gradient) > _WORSE
+
+
+def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
+    """The compiled loops; see `honest_fast._compile` for the tag."""
+    folder = Path(__file__).parent / "maestro"
+    sources = [folder / f"honest_{name}.py" for name in ("axis", "count", "plan")]
+    tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+
+    @njit(cache=True, **COMPILED)
+    def propose(
+        mappings: Integers,
+        gradients: Floats,
+        each: int,
+        sizes: Integers,
+        may: Integers,
+        pes: Integers,
+        layers: Integers,
+        number: Integers,
+        machines: Integers,
+        tried: Integers,
+        random: Integers,
+        draws: int,
+        guide: int,
+        out: Integers,
+        found: Integers,
+    ) -> None:
+        """Fill `out` (n x k x 3 x 14) with the k most promising of `draws` neighbours of each
+        dataflow, and `found` (n) with how many there are; the rest repeats the dataflow."""
+        w = np.zeros((PLAN_ROWS, 8), np.int64)
+        w[TAG, 0] = tag
+        counts = np.zeros(COUNT_COLUMNS, np.int64)
+        k = out.shape[1]
+        scores, keys = np.empty(k), np.empty(k, np.int64)
+        for n in range(len(mappings)):
+            g = n // each
+            if n % each == 0:
+                reseed(random[g])
+            have = 0
+            for _ in range(draws):
+                m = mappings[n].copy()
+                mate = g * each + below(each)
+                change(m, mappings[mate], sizes[g], may[g], pes[g])
+                score = 0.0
+                if guide == RANK:
+                    score = _score(mappings[n], m, gradients[n])
+                elif (
+                    guide == REJECT and chance() < _STRICT and _worse(mappings[n], m, gradients[n])
+                ):
+                    continue
+                if have == k and score >= scores[k - 1]:
+                    if guide != RANK:
+                        break
+                    continue
+                key = _key(m)
+                if _known(tried[g], key) or (keys[:have] == key).any():
+                    continue
+                if _over(m, layers[g], number[g], machines[g], w, counts):
+                    continue
+                at = have if have < k else k - 1
+                have = min(k, have + 1)
+                while at > 0 and scores[at - 1] > score:
+                    scores[at], keys[at], out[n, at] = scores[at - 1], keys[at - 1], out[n, at - 1]
+                    at -= 1
+                scores[at], keys[at], out[n, at] = score, key, m
+            for at in range(have):
+                _note(tried[g], keys[at])
+            for at in range(have, k):
+                out[n, at] = mappings[n]
+            found[n] = have
+
+    @njit(cache=True, **COMPILED)
+    def seeds(
+        sizes: Integers,
+        may: Integers,
+        pes: Integers,
+        layers: Integers,
+        number: Integers,
+        machines: Integers,
+        random: Integers,
+        out: Integers,
+    ) -> None:
+        """Fill `out` (g x n x 3 x 14) with drawn dataflows; most fit the buffers."""
+        w = np.zeros((PLAN_ROWS, 8), np.int64)
+        w[TAG, 0] = tag
+        counts = np.zeros(COUNT_COLUMNS, np.int64)
+        for g in range(out.shape[0]):
+            reseed(random[g])
+            for n in range(out.shape[1]):
+                for _ in range(4):
+                    draw(out[g, n], sizes[g], may[g], pes[g])
+                    if _fit(out[g, n], sizes[g], layers[g], number[g], machines[g], w, counts):
+                        break
+
+    return propose, seeds
+
+
+_propose, _draw_all = _compile()
+
+
+def drawn(field: Field, random: Integers, number: int) -> Integers:
+    """Starts of each group, g x number x 3 x 14, legal; nearly all fit the buffers.
+
+    Args:
+        random: g, a seed for each group.
+    """
+    out = np.zeros((len(random), number, LEVELS, TILE.stop), np.int64)
+    _draw_all(*field.arrays(), random, out)
+    return out
+
+
+def neighbours(
+    field: Field,
+    mappings: Integers,
+    gradients: Floats,
+    tried: Integers,
+    random: Integers,
+    *,
+    tries: int,
+    draws: int,
+    guide: str,
+) -> tuple[Integers, Integers]:
+    """Legal neighbours that fit and were not tried before.
+
+    Args:
+        mappings: g x s x 3 x 14; gradients: g x s x PARTS.
+        tried: g x TRIED, zeros at first; the neighbours are noted in it.
+        random: g, a seed for each group.
+        draws: of which at most `tries` are taken.
+
+    Returns: g x s x tries x 3 x 14, and how many of them there are, g x s; the rest repeats the
+        mapping.
+    """
+    g, s = mappings.shape[:2]
+    out = np.empty((g * s, tries, LEVELS, TILE.stop), np.int64)
+    found = np.zeros(g * s, np.int64)
+    flat = np.ascontiguousarray(mappings.reshape(-1, LEVELS, TILE.stop))
+    slopes = np.ascontiguousarray(gradients.reshape(-1, PARTS))
+    _propose(flat, slopes, s, *field.arrays(), tried, random, draws, GUIDES[guide], out, found)
+    return out.reshape(g, s, tries, LEVELS, TILE.stop), found.reshape(g, s)
