@@ -25,7 +25,7 @@ PYTHON_SOURCES := $(shell find dcp_hw tensorlib sim predictors -type f -not -pat
 SCALA_SOURCES  := $(shell find rtl_templates/src/main rtl_templates/build.sbt rtl_templates/project -maxdepth 4 -type f -not -path '*/target/*' 2>/dev/null)
 
 .PHONY: help setup setup-torch generate dataset test test-unit test-scala test-rtl test-flow \
-        regress lint format bench bench-maestro honest-check lock clean dse FORCE
+        regress lint format bench bench-maestro honest-check lock clean dse loop FORCE
 
 help: ## This list
 	@printf 'usage: make TARGET [NAME=value ...]\n\n'
@@ -62,6 +62,12 @@ $(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $
 $(OUT)/generate.args: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$(GENERATE_ARGS)" | cmp -s - $@ || printf '%s\n' "$(GENERATE_ARGS)" >$@
+
+PROFILE ?= realistic
+
+loop: $(TORCH) ## Search, measure, fine-tune, search again on LAYERSET [HW PROFILE LAYERS SEED], more in ARGS
+	$(DCP) loop --layerset '$(LAYERSET)' --profile '$(PROFILE)' --seed '$(SEED)' $(if $(HW),--hw '$(HW)') \
+	    $(if $(LAYERS),--layers '$(LAYERS)') $(ARGS)
 
 STYLE ?= kc-p
 

@@ -25,6 +25,7 @@ PARTS = (
     "dcp_hw.train_cli",
     "dcp_hw.optimise_cli",
     "dcp_hw.experiment_cli",
+    "dcp_hw.finetune_cli",
 )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcp_hw import explore, rows, rtl, toolchain
+from dcp_hw import explore, observations, rows, rtl, toolchain
 from dcp_hw.explore import Choice, Plan
 from dcp_hw.hardware import Hardware
 from dcp_hw.measure import Job, Measurement, measure_all
@@ -138,6 +138,7 @@ def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any], wrong:
             lambda job, _: advance(1, f"{job.layer.name} on {job.rtl.design.name}"),
             workers=order.jobs,
         )
+    observations.keep(jobs, results, order.hardware)
     for job, measured in ((job, results[n]) for n, job in enumerate(jobs)):
         wrong += _counter_differences(job, measured)
     by_place = {place: (jobs[n], results[n]) for n, place in enumerate(places)}

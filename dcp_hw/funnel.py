@@ -19,6 +19,7 @@ from dcp_hw.hardware import Hardware
 from dcp_hw.known import FAILED, FULL, QUICK, Known, cost_of, network_value
 from dcp_hw.space import buses, shapes_of
 from dcp_hw.workload import LayerSet
+from tensorlib.design import Design
 
 BATCH = 16
 """Points screened before the best of them prunes others."""
@@ -178,6 +179,10 @@ class Funnel:
         self.tally.full = len(pool)
         self._settle()
         return pool
+
+    def design(self, name: str) -> Design:
+        """A screened design."""
+        return self._pool[name][1].design
 
     def _value(self, candidate: Candidate) -> float:
         return self.values[candidate.design.name]

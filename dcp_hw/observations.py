@@ -25,8 +25,11 @@ from dcp_hw.workload import Layer
 from sim.dram import Dram, sent_addresses, stream_addresses
 from sim.layer_data import TYPICAL
 from tensorlib.design import Design
-from tensorlib.program import LOOPS, Config, Exec
+from tensorlib.program import LOOPS, Config, Exec, Load
 from tensorlib.timing import CYCLE_CAUSES
+
+FORMAT = 2
+"""Of records; goes up with every change of features, probes or memory model."""
 
 Features = dict[str, float]
 
@@ -68,6 +71,35 @@ def _changes(bounds: Sequence[int], strides: Sequence[int]) -> int:
     return total
 
 
+def stream_mix(work: Work) -> Features:
+    """What the streams are made of.
+
+    `stream_input`, `stream_weight`: shares of the words that come in; `*_fill`: elements of a
+    tensor per byte that it takes in memory (int32 outputs: per word), the rest are zeros.
+    """
+    program = work.program
+    loads = {"input": 0, "weight": 0, "params": 0}
+    commands = 0
+    for command in program.commands:
+        commands += len(command.words())
+        if isinstance(command, Load):
+            loads[command.tensor] += command.data_words
+    words = commands + sum(loads.values())
+    found = {f"stream_{name}": loads[name] / words for name in ("input", "weight")}
+    ends = sorted((*program.regions.values(), program.memory_bytes))
+    layer = program.layer
+    for name, shape in (
+        ("input", layer.input_shape),
+        ("weight", layer.weight_shape),
+        ("output", layer.output_shape),
+    ):
+        start = program.regions[name]
+        size = max(1, next((e for e in ends if e > start), start + 1) - start)
+        elements = prod(shape) * (4 if name == "output" and program.int32 else 1)
+        found[f"{name}_fill"] = min(1.0, elements / size)
+    return found
+
+
 def features(job: Job, hardware: Hardware) -> Features:
     """Numbers that the cycle model gives before anything is simulated.
 
@@ -91,6 +123,7 @@ def features(job: Job, hardware: Hardware) -> Features:
         found[f"bus_{name}"] = counters[f"bus_{name}_beat"] / cycles
         found[f"{name}_bursts"] = len(Dram().bursts(addresses)) / cycles
         found[f"{name}_bits"] = log2(bits)
+    found |= stream_mix(work)
     return found | {
         "input_changes": inputs,
         "weight_changes": weights,
@@ -136,7 +169,7 @@ def design_code(design: Design) -> dict[str, Any]:
 
 def job_key(job: Job, hardware: Hardware, memory: str, kind: str) -> str:
     """Names a measurement: everything that its result depends on."""
-    parts = [job.key(), hardware.to_dict(), memory, kind]
+    parts = [FORMAT, job.key(), hardware.to_dict(), memory, kind]
     parts += [switching.prices()] if kind == "probed" else []
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 

@@ -1,0 +1,96 @@
+"""What a loop found, round by round: CSV, Markdown, a plot."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from dcp_hw.loop import Outcome, Trial
+
+
+def write_loop(found: Outcome, folder: Path, head: str) -> list[Path]:
+    """Files written.
+
+    Args:
+        head: lines that stand above the table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table, text, plot = (folder / f"loop.{kind}" for kind in ("csv", "md", "png"))
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Trial)], lineterminator="\n")
+        writer.writeheader()
+        for one in found.trials:
+            row = asdict(one)
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    text.write_text(f"{head}\n\n{markdown(found)}\n")
+    _plot(found, plot)
+    return [table, text, plot]
+
+
+def rounds(found: Outcome) -> Iterator[tuple[int, list[Trial]]]:
+    """Trials by round."""
+    for number in range(max(t.round for t in found.trials) + 1):
+        yield number, [t for t in found.trials if t.round == number]
+
+
+def markdown(found: Outcome) -> str:
+    """A row for each round, and why it ended."""
+    lines = [
+        "| round | designs measured | best measured EDP so far, nJ x cycles | its design | "
+        "EDP of unseen designs' layers: error of the model | of the predictor | "
+        "in the 90 % interval |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, trials in rounds(found):
+        best = found.best(number)
+        errors = [float(np.median([getattr(t, k) for t in trials])) for k in _ERRORS]
+        inside = float(np.mean([t.layers_inside for t in trials]))
+        lines.append(
+            f"| {number} | {', '.join(t.design for t in trials)} | {best.measured:.5g} | "
+            f"{best.design} | {errors[0]:.1%} | {errors[1]:.1%} | {inside:.0%} |"
+        )
+    first, best = found.trials[0], found.best()
+    gain = 1 - best.measured / first.measured
+    ends = (
+        f"Ended after {len(found.trials)} designs: {found.reason}. The model's own choice, "
+        f"{first.design}, measures {first.measured:.5g}; the best, {best.design}, "
+        f"{best.measured:.5g} ({gain:.1%} less)."
+    )
+    return "\n".join([*lines, "", ends])
+
+
+_ERRORS = ("model_layer_error", "layer_error")
+
+
+def _plot(found: Outcome, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    numbers = [number for number, _ in rounds(found)]
+    left.plot(
+        [t.round for t in found.trials],
+        [t.measured for t in found.trials],
+        "o",
+        color="0.7",
+        label="measured designs",
+    )
+    left.plot(numbers, [found.best(n).measured for n in numbers], "-o", ms=4, label="best so far")
+    left.set(xlabel="round", ylabel="measured EDP, nJ x cycles")
+    for key, label in zip(_ERRORS, ("model", "predictor"), strict=True):
+        values = [
+            100 * float(np.median([getattr(t, key) for t in trials])) for _, trials in rounds(found)
+        ]
+        right.plot(numbers, values, "-o", ms=4, label=label)
+    right.set(xlabel="round", ylabel="median error on unseen designs, %", ylim=(0, None))
+    for axes in (left, right):
+        axes.set_xticks(numbers)
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=100)
