@@ -194,6 +194,7 @@ def _sources() -> str:
     files = sorted([*here.glob("*.py"), *(here.parent / "tensorlib").glob("*.py")])
     left_out = ("report", "cli", "commands", "flow", "measure", "rtl", "rows", "toolchain")
     left_out += ("store", "switching", "observations", "finetune", "loop")
+    left_out += ("optimise", "train", "tensorlib_dcp")
     chosen = ("explore", "funnel", "per_layer", "space", "bounds", "candidates")  # what to ask for
     digest = hashlib.sha256()
     for file in files:

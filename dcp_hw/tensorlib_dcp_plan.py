@@ -1,0 +1,248 @@
+"""`SEARCH=dcp`: designs of modes `fixed` and `per-layer` from propagation, checked exactly.
+
+At most 16 designs are checked on any layer; the exact search of mappings (`Known`) is that of
+`SEARCH=exact`, so the methods differ in the designs that they look at and in nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from dcp_hw.candidates import SPLITS, Candidate
+from dcp_hw.funnel import Tally
+from dcp_hw.hardware import Hardware
+from dcp_hw.known import FULL, QUICK, Known, Outcome, cost_of, network_value
+from dcp_hw.per_layer import FAR, MAX_DESIGNS, PerLayer, Table
+from dcp_hw.process import note
+from dcp_hw.space import buses, shapes_of, space
+from dcp_hw.tensorlib_dcp import (
+    MOST_CHECKS,
+    Descent,
+    Group,
+    Proposal,
+    Settings,
+    check_machine,
+    groups_of,
+    load_predictor,
+    propose,
+)  # fmt: skip
+from dcp_hw.workload import Layer
+from predictors.tensorlib import DesignPredictor
+
+QUICK_DESIGNS, FULL_DESIGNS = 8, 2
+OWN_CHECKS, SHARED_CHECKS = 6, 10
+"""Per layer: designs proposed for it alone, and designs that all layers are checked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a mode runs on.
+
+    Attributes:
+        candidates: at most one in mode `fixed`, at most six in mode `per-layer`.
+        choices: design name -> layer name -> outcome.
+        calls: pairs of layer and design that were searched exactly, once each.
+        seconds: of propagation, CPU.
+    """
+
+    candidates: list[Candidate]
+    choices: dict[str, dict[str, Outcome]]
+    search: dict[str, Any]
+    calls: int
+    seconds: float
+
+
+def proposals(
+    layers: Sequence[Layer],
+    level: str,
+    known: Known,
+    settings: Settings,
+    predictor: DesignPredictor,
+) -> tuple[list[list[Proposal]], float]:
+    """Proposals of every group, and CPU seconds."""
+    held, began = torch.get_num_threads(), time.process_time()
+    torch.set_num_threads(1)  # tensors are small: more threads would wait for each other
+    try:
+        groups = groups_of(layers, level)
+        found = propose(groups, known.hardware, known.objective, predictor, settings)
+    finally:
+        torch.set_num_threads(held)
+    seconds = time.process_time() - began
+    note(f"propagation, {level} level: {len(groups)} group(s) in {seconds:.1f} CPU s")
+    return found, seconds
+
+
+def fixed(layers: Sequence[Layer], known: Known, settings: Settings | None = None) -> Chosen:
+    """One design for a network; of 16 the better half are searched, and the two best in full."""
+    predictor = _predictor(known.hardware)
+    (found,), seconds = proposals(layers, "model", known, settings or Settings(), predictor)
+    pool = {proposal.candidate.design.name: proposal.candidate for proposal in found}
+    layers = list(layers)
+    known.screen([(c.design, layers) for c in pool.values()], "fixed: proposals")
+
+    def screened(name: str) -> float:
+        return known.screened_value(pool[name].design, layers)
+
+    names = sorted(pool, key=screened)
+    for effort, most in ((QUICK, QUICK_DESIGNS), (FULL, FULL_DESIGNS)):
+        names = _searched(names[:most], pool, layers, known, effort)
+    best = [pool[name] for name in names[:1]]
+    outcomes = known.outcomes([c.design for c in best], layers, FULL, "fixed: mappings")
+    search = _search("fixed", known.hardware, len(pool), QUICK_DESIGNS, FULL_DESIGNS)
+    return Chosen(best, outcomes, search, len(pool) * len(layers), seconds)
+
+
+def _predictor(hardware: Hardware) -> DesignPredictor:
+    predictor = load_predictor()
+    check_machine(None, hardware)
+    return predictor
+
+
+def _searched(
+    names: Sequence[str], pool: dict[str, Candidate], layers: list[Layer], known: Known, effort: str
+) -> list[str]:
+    """Designs after a search of all layers' mappings, best first."""
+    designs = [pool[name].design for name in names]
+    found = known.outcomes(designs, layers, effort, f"fixed: {len(names)} designs")
+
+    def order(name: str) -> float:
+        costs = [(layer.count, cost_of(found[name][layer.name])) for layer in layers]
+        return network_value(known.objective, costs)
+
+    return sorted(names, key=order)
+
+
+# --- per layer ----------------------------------------------------------------------
+
+
+class _Assigned(PerLayer):
+    """The choice of six designs from few, with the rules of mode `per-layer`."""
+
+    def __init__(self, layers: Sequence[Layer], known: Known, pool: dict[str, Candidate]) -> None:
+        self.known, self.layers, self.designs = known, list(layers), pool
+        self.counts = torch.tensor([layer.count for layer in layers]).numpy()
+        self.weights = (1.0, 1.0)
+
+    def weigh(self, costs: Sequence[tuple[float, float]]) -> None:
+        """Nothing; layers are weighed by the totals of these costs, one a layer."""
+        cycles, energy = (sum(c * x[i] for c, x in zip(self.counts, costs, strict=True))
+                          for i in (0, 1))  # fmt: skip
+        self.weights = self._weights(float(cycles), float(energy))
+
+    def searched(self, names: Sequence[str], table: Table) -> dict[str, dict[str, Outcome]]:
+        """Each layer on the one of some designs that suits it, with the full search."""
+        self._search(self._likely(names, table, 3), QUICK, table, "designs")
+        found = self._search(self._likely(names, table, 2), FULL, table, "mappings")
+        only = {pair: table[pair] for pair in found}
+        choices: dict[str, dict[str, Outcome]] = {}
+        for layer, name in zip(self.layers, self.assign(names, only)[1], strict=True):
+            choices.setdefault(name, {})[layer.name] = found[name, layer.name]
+        return choices
+
+
+def per_layer(layers: Sequence[Layer], known: Known, settings: Settings | None = None) -> Chosen:
+    """At most six designs: proposals of single layers, chosen by what each adds to the network."""
+    settings = settings or Settings()
+    predictor = _predictor(known.hardware)
+    own = replace(settings, checks=OWN_CHECKS)
+    found, seconds = proposals(layers, "layer", known, own, predictor)
+    (shared,), more = proposals(layers, "model", known, replace(settings, checks=4), predictor)
+    tasks = [
+        (proposal.candidate.design, [layer])
+        for layer, some in zip(layers, found, strict=True)
+        for proposal in some
+    ]
+    known.screen(tasks, "per-layer: proposals")
+    pool = {p.candidate.design.name: p.candidate for p in shared}
+    for layer, some in zip(layers, found, strict=True):
+        best = min(some, key=lambda p: _worth(known, p.candidate, layer), default=None)
+        if best is not None:
+            pool[best.candidate.design.name] = best.candidate
+    assigned = _Assigned(layers, known, pool)
+    began = time.process_time()
+    guess = predicted_table(pool, layers, known, predictor, settings)
+    assigned.weigh([min((guess[n, x.name] for n in pool), key=lambda c: c[0] * c[1])
+                    for x in layers])  # fmt: skip
+    names = assigned.greedy([*pool], guess, SHARED_CHECKS, worth=1.0)
+    seconds += more + time.process_time() - began
+    known.screen([(pool[n].design, list(layers)) for n in names], "per-layer: pool")
+    table = {pair: cost for pair, cost in known.screened.items() if pair[0] in names}
+    chosen = assigned.greedy(names, table, MAX_DESIGNS)
+    choices = assigned.searched(chosen, table)
+    pairs = {(design.name, layer.name) for design, some in tasks for layer in some}
+    pairs |= {(name, layer.name) for name in names for layer in layers}
+    designs = {name for name, _ in pairs}
+    search = _search("per-layer", known.hardware, len(designs), len(chosen), len(choices))
+    candidates = [pool[name] for name in chosen if name in choices]
+    return Chosen(candidates, choices, search, len(pairs), seconds)
+
+
+def _worth(known: Known, candidate: Candidate, layer: Layer) -> float:
+    cost = known.screened[candidate.design.name, layer.name]
+    return network_value(known.objective, [(1, cost)])
+
+
+def predicted_table(
+    pool: dict[str, Candidate],
+    layers: Sequence[Layer],
+    known: Known,
+    predictor: DesignPredictor,
+    settings: Settings,
+) -> Table:
+    """Predicted cycles and nJ of every layer on every design: programs move, arrays do not."""
+    held = torch.get_num_threads()
+    torch.set_num_threads(1)
+    descent = None if settings.descent is None else Descent(steps=30)
+    few = replace(settings, starts=6, screened=24, checks=1, descent=descent)
+    table: Table = {}
+    try:
+        for name, candidate in pool.items():
+            groups = [Group((layer,), (1,)) for layer in layers]
+            found = propose(groups, known.hardware, known.objective, predictor, few,
+                            only=candidate)  # fmt: skip
+            for layer, some in zip(layers, found, strict=True):
+                good = bool(some) and some[0].fits
+                cost = (some[0].cycles[0], some[0].energy_nj[0]) if good else (FAR, FAR)
+                table[name, layer.name] = cost
+    finally:
+        torch.set_num_threads(held)
+    return table
+
+
+# --- what was considered ------------------------------------------------------------
+
+
+def _search(mode: str, hardware: Hardware, checked: int, quick: int, full: int) -> dict[str, Any]:
+    """Counts as in report.json; what is neither ruled out nor checked was not examined."""
+    found = space()
+    widths = len(buses(hardware))
+    points, skewed = (
+        sum(len(list(shapes_of(style, hardware.pes))) for style in styles)
+        for styles in (found.arrays, found.twins)
+    )
+    designs = (points + skewed) * len(SPLITS)
+    tally = Tally(
+        styles=len(found.arrays) + len(found.twins),
+        shapes=len({x for style in found.arrays for x in shapes_of(style, hardware.pes)}),
+        splits=len(SPLITS),
+        bus_widths=widths,
+        candidates=designs * widths,
+        narrower_bus=designs * (widths - 1),
+        more_skew=skewed * len(SPLITS),
+        screened=checked,
+        not_examined=points * len(SPLITS) - checked,
+        quick=min(quick, checked),
+        full=min(full, checked),
+    )
+    return {"mode": mode, "method": "dcp", **tally.to_dict()}
+
+
+def most_checks() -> int:
+    """Designs that any layer is checked on, at most."""
+    assert OWN_CHECKS + SHARED_CHECKS <= MOST_CHECKS
+    return MOST_CHECKS
