@@ -96,7 +96,7 @@ class _Fit:
 
 @dataclass(slots=True)
 class _Search:
-    """What a dataflow is lowered for, and why plans were refused, the last first."""
+    """What a dataflow is lowered for, and why plans were refused."""
 
     layer: Layer
     hardware: Hardware
@@ -108,13 +108,18 @@ class _Search:
         self.refusals.append((kind or kind_of(reason), reason))
 
     def answer(self) -> NotBridged:
-        """The reason that stood in the way of most plans."""
+        """The last of the hurdles that any plan met."""
         if not self.refusals:
             return NotBridged(f"{self.layer.name}: no lanes fit the PEs", Reason.PES)
-        kinds = [kind for kind, _ in self.refusals]
-        most = max(dict.fromkeys(kinds), key=kinds.count)
-        text = next(text for kind, text in self.refusals if kind is most)
-        return NotBridged(f"{self.layer.name}: {text}", most)
+        kind, text = max(self.refusals, key=lambda item: _HURDLES.index(item[0]))
+        return NotBridged(f"{self.layer.name}: {text.removeprefix(f'{self.layer.name}: ')}", kind)
+
+
+_HURDLES = (
+    *(Reason.AXES, Reason.BLOCKS, Reason.PARTIAL_SUMS, Reason.LIMITS, Reason.ORDER),
+    Reason.MEMORY,
+)
+"""In the order in which plans meet them."""
 
 
 def lower_dataflow(
@@ -130,7 +135,7 @@ def lower_dataflow(
     Args:
         levels: outermost first; Y and X count outputs.
         objective: what decides between equally near ones: latency, energy or edp.
-        strict: nothing may be changed.
+        strict: nothing may be changed; the reason is then the first of the nearest changes.
     """
     shapes = honest_layers(layer)
     if isinstance(shapes, Infeasible):
@@ -141,17 +146,14 @@ def lower_dataflow(
     sketch = sketch_of(nest, layer, problem_of(layer, flat=False))
     if isinstance(sketch, NotBridged):
         return sketch
-    if strict and sketch.changes:
-        kind = min(sketch.changes, key=list(Reason).index)
-        return NotBridged(f"{layer.name}: {MEANING[kind]}", kind)
     search = _Search(layer, hardware, objective)
-    fits = [fit for fit in _fits(search, sketch) if not (strict and fit.plan.changes)]
-    if strict and not fits and not search.refusals:
-        return NotBridged(f"{layer.name}: {MEANING[Reason.BLOCKS]}", Reason.BLOCKS)
-    fits.sort(key=_nearness)
-    for _, group in groupby(fits[:_LOOKED_AT], key=_nearness):
+    fits = sorted(_fits(search, sketch), key=_nearness)[:_LOOKED_AT]
+    for _, group in groupby(fits, key=_nearness):
         if best := _best(search, list(group)):
-            return _finished(search, nest, sketch, best)
+            changes = sorted(best[0].plan.changes, key=list(Reason).index)
+            if strict and changes:
+                return NotBridged(f"{layer.name}: {MEANING[changes[0]]}", changes[0])
+            return _finished(search, nest, best)
     return search.answer()
 
 
@@ -296,7 +298,7 @@ def _judged(search: _Search, fit: _Fit) -> tuple[float, _Fit, Design, int, float
 
 
 def _finished(
-    search: _Search, nest: Nest, sketch: Sketch, best: tuple[_Fit, Design, int, float]
+    search: _Search, nest: Nest, best: tuple[_Fit, Design, int, float]
 ) -> Lowered | NotBridged:
     fit, design, cycles, energy = best
     program = lower(search.layer, design, fit.plan.mapping)

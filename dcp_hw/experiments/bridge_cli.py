@@ -32,7 +32,7 @@ def add_parser(names: Any) -> None:
     p.add_argument("--budget", type=_number, default=10_000, metavar="N",
                    help="samples of a search; default 10000")  # fmt: skip
     p.add_argument("--l1", type=_number, default=64, metavar="BYTES",
-                   help="buffer of a PE of MAESTRO's machine, of the memory; default 64")  # fmt: skip
+                   help="PE buffer of MAESTRO's machine; default 64")  # fmt: skip
     p.add_argument("--mode", choices=MODES, default=MODES[0], help="of the Tensorlib search")
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="default build/experiments/bridge/LAYERSET")  # fmt: skip
