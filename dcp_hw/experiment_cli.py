@@ -48,7 +48,7 @@ def add_parsers(subparsers: Any) -> None:
     p.add_argument("--layerset", default="mobilenetv2", metavar="NAME", help="default mobilenetv2")
     p.add_argument("--objectives", type=words, default=("edp",), metavar="A,B")
     p.add_argument("--methods", type=words, metavar="A,B",
-                   help="NAME, or NAME@SAMPLES; default: all")  # fmt: skip
+                   help="NAME, or NAME@SAMPLES with one seed; default: all")  # fmt: skip
     p.add_argument("--budget", type=positive, default=10_000, metavar="N", help="default 10000")
     p.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 1 to N; default 1")
     p.add_argument("--out", type=Path, metavar="DIR",

@@ -27,9 +27,11 @@ from dcp_hw.baselines.problem import (
     Integers,
     Objective,
     Problem,
+    costs_of,
 )
 from dcp_hw.baselines.propagation import DCP, propagation
 from dcp_hw.errors import InputError
+from dcp_hw.maestro.honest_fast import layer_row
 from dcp_hw.maestro.honest_types import DIMS, HonestLayer
 from dcp_hw.mapspace import MapSpace
 from dcp_hw.workload import LayerSet
@@ -107,9 +109,12 @@ class Network:
 
     def layer_costs(self, mappings: Integers) -> Floats:
         """Cycles and nJ of one occurrence of each layer: layers x 2 x n; inf where infeasible."""
-        return np.stack(
-            [np.stack(problem.costs(problem.space.clip(mappings))) for problem in self.problems]
-        )
+        shapes, times = zip(*(problem.shape for problem in self.problems), strict=True)
+        own = np.concatenate([problem.space.clip(mappings) for problem in self.problems])
+        rows = np.repeat([layer_row(shape) for shape in shapes], len(mappings), axis=0)
+        costs = np.stack(costs_of(rows, own, self.accelerator))
+        costs = costs.reshape(2, len(shapes), len(mappings)).swapaxes(0, 1)
+        return costs * np.array(times)[:, None, None]
 
     def evaluate(self, mappings: Integers) -> tuple[Floats, Floats, Floats]:
         """Objective, cycles and nJ of n mappings, of the whole network; inf where infeasible."""

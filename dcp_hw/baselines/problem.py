@@ -89,20 +89,8 @@ class Problem:
             mappings: n x depth x 14.
         """
         one, times = self.shape
-        machine = self.accelerator.machine
-        rows = np.array([layer_row(one)]), np.array([machine_row(machine)])
-        batch = evaluate_batch(*rows, mappings)
-        done = batch.reason == FEASIBLE
-        cycles, nj = np.full((2, len(mappings)), np.inf)
-        kept = HonestBatch(batch.reason[done], batch.cycles[done], batch.counts[done])
-        price = energy(
-            kept,
-            np.shape(mappings)[1],
-            technology=self.accelerator.technology,
-            clock_mhz=self.accelerator.clock_mhz,
-        )
-        cycles[done], nj[done] = kept.cycles * times, price.total_nj * times
-        return cycles, nj
+        cycles, nj = costs_of(np.array([layer_row(one)]), mappings, self.accelerator)
+        return cycles * times, nj * times
 
     @property
     def name(self) -> str:
@@ -119,6 +107,28 @@ class Problem:
         """Objective, cycles and nJ of n mappings; inf where infeasible."""
         cycles, nj = self.costs(mappings)
         return self.value(cycles, nj), cycles, nj
+
+
+def costs_of(
+    layers: Integers, mappings: Integers, accelerator: Accelerator
+) -> tuple[Floats, Floats]:
+    """Cycles and nJ of one run of n mappings; inf where infeasible.
+
+    Args:
+        layers: n x 11 or 1 x 11, as `layer_row`; mappings: n x depth x 14.
+    """
+    batch = evaluate_batch(layers, np.array([machine_row(accelerator.machine)]), mappings)
+    done = batch.reason == FEASIBLE
+    cycles, nj = np.full((2, len(mappings)), np.inf)
+    kept = HonestBatch(batch.reason[done], batch.cycles[done], batch.counts[done])
+    price = energy(
+        kept,
+        np.shape(mappings)[1],
+        technology=accelerator.technology,
+        clock_mhz=accelerator.clock_mhz,
+    )
+    cycles[done], nj[done] = kept.cycles, price.total_nj
+    return cycles, nj
 
 
 class Searchable(Protocol):

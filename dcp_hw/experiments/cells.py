@@ -37,7 +37,7 @@ class Plan:
     """What is searched: every layer, objective, method and seed.
 
     Attributes:
-        methods: names; NAME@N gives that method N samples instead of `budget`.
+        methods: names; NAME@N gives that method N samples instead of `budget`, and one seed.
 
     Raises: InputError for an empty list or a name that is not known.
     """
@@ -80,7 +80,7 @@ class Plan:
             )
             for objective in self.objectives
             for method in self.methods
-            for seed in (self.seeds[:1] if method in ONE_SHOT else self.seeds)
+            for seed in (self.seeds[:1] if method in ONE_SHOT or "@" in method else self.seeds)
             for layer in self.layers.layers
         ]
 

@@ -66,6 +66,18 @@ def add_parsers(names: Any) -> None:
     p.set_defaults(run=main_table3)
 
     p = names.add_parser(
+        "fig6",
+        help="hardware that the predictor has not seen: zero-shot, few-shot, from scratch",
+        description="DCP with the shipped predictor on machines it has not seen, fine-tuned on a "
+        "tenth of GAMMA's samples, and searches from scratch; layer level, EDP.",
+    )
+    add_common(p, "fig6", methods=("gamma", "naas"), seeds=1)
+    p.add_argument("--layersets", type=words, default=NETWORKS[:1], metavar="A", help="one")
+    p.add_argument("--machines", type=words, metavar="A,B", help="default: all")
+    p.add_argument("--without-dcp", action="store_true", help="searches from scratch only")
+    p.set_defaults(run=main_fig6)
+
+    p = names.add_parser(
         "tight",
         help="one dataflow for a network, with a quarter of the buffers and little bandwidth",
         description="One mapping for each network by EDP: 168 PEs, L1 128, L2 27,000 elements, "
@@ -81,7 +93,7 @@ def add_common(p: argparse.ArgumentParser, name: str, methods: Iterable[str], se
     """Nothing; adds the options that all experiments have."""
     listed = ",".join(methods)
     p.add_argument("--methods", type=words, default=words(listed), metavar="A,B",
-                   help=f"NAME, or NAME@SAMPLES; default {listed}")  # fmt: skip
+                   help=f"NAME, or NAME@SAMPLES with one seed; default {listed}")  # fmt: skip
     p.add_argument(
         "--budget", type=positive_option, default=10_000, metavar="N", help="default 10000"
     )
@@ -224,6 +236,26 @@ def main_table3(options: argparse.Namespace) -> int:
     again = command(options, "layersets", "single") + f" --weights {options.weights}"
     single, fronts = table3.run(plan, options.out, options.cells, again)
     return show(options, [*single, *fronts])
+
+
+def main_fig6(options: argparse.Namespace) -> int:
+    """Exit code of `experiment fig6`."""
+    from dcp_hw.experiments import fig6
+
+    if len(options.layersets) != 1:
+        raise InputError(f"--layersets {','.join(options.layersets)}; accepted: one")
+    options.machines = options.machines or tuple(fig6.MACHINES)
+    plan = fig6.UnseenPlan(
+        network=networks(options)[0],
+        machines=options.machines,
+        methods=options.methods,
+        variants=() if options.without_dcp else tuple(fig6.VARIANTS),
+        budget=options.budget,
+        share=0.1,
+        seeds=seeds(options),
+    )
+    again = command(options, "layersets", "machines")
+    return show(options, fig6.run(plan, options.out, options.cells, again))
 
 
 TIGHT = (
