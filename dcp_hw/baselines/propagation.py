@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from dcp_hw.optimise_predictor import Frozen
     from dcp_hw.optimise_settings import Settings
 
-DCP = {"dcp": True, "dcp-without-gradients": False}
-"""Name -> whether gradients move the starts."""
+DCP = ("dcp", "dcp-random-moves", "dcp-without-gradients")
+"""Names of `dcp_hw.optimise.SEARCHERS`: guided by gradients; as many predictions, moves at random;
+starts and checks alone."""
 
 
 def shipped() -> Frozen:
@@ -38,10 +39,11 @@ def shipped() -> Frozen:
 
 def settings_of(method: str, seed: int, budget: int) -> Settings:
     """The search that a method's name stands for."""
+    from dcp_hw.optimise import SEARCHERS
     from dcp_hw.optimise_settings import MOST_CHECKS, Settings
 
-    found = Settings(seed=seed, checks=min(MOST_CHECKS, budget))
-    return found if DCP[method] else replace(found, descent=None)
+    checks = min(MOST_CHECKS, budget)
+    return Settings(seed=seed, checks=checks, descent=SEARCHERS[method].descent)
 
 
 def propagate_layers(

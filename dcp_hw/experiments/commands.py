@@ -20,7 +20,7 @@ NETWORKS = ("mobilenetv2", "resnet101", "vit_b16")
 FAST = ("random", "ga", "gamma", "naas")
 """Searches that take microseconds a sample beside the evaluation."""
 FIXED = ("nvdla-like", "eyeriss-like", "shidiannao-like")
-DCP = ("dcp", "dcp-without-gradients")
+DCP = ("dcp", "dcp-random-moves", "dcp-without-gradients")
 SLOW = ("pso", "portfolio", "one-plus-one", "cma-es", "de", "tbpsa")
 """Nevergrad's: about a millisecond a sample."""
 STORE = Path("build") / "experiments" / "cells"
