@@ -82,7 +82,7 @@ class _Walk:
 
     def step(self, moves: Moves, step: int, seed: int) -> None:
         """One step of all dataflows."""
-        if moves.guide != "none":
+        if moves.guide != "none" and step % moves.refresh == 0:
             self._slope()
         random = _seeds(self.groups, seed, step + 1)
         near, number = neighbours(

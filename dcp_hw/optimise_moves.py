@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import COMPILED
 from dcp_hw.maestro.honest_plan import LEVELS
+from dcp_hw.maestro.honest_types import R
 from dcp_hw.mapspace import DIMENSIONS, TILE, UNITS
 from dcp_hw.mapspace import ORDER as ORDERS
 from dcp_hw.mapspace import PARALLEL as ALONG
@@ -23,7 +24,7 @@ from dcp_hw.mapspace import PARALLEL as ALONG
 Integers = NDArray[np.int64]
 
 _T, _O = TILE.start, ORDERS.start
-_KEEP_FILTERS = 0.8  # share of starts whose filters are whole in one direction
+_KEEP_FILTERS, _KEEP_OTHERS = 0.8, 0.1  # shares of dimensions that no level cuts
 _MORE, _MOST = 0.5, 0.2  # shares of steps with more than one move, with three
 
 _STAY = np.array([[0, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1]])
@@ -242,6 +243,18 @@ def _mate(m: Integers, other: Integers) -> None:
 
 
 @njit(**COMPILED)
+def _chain(m: Integers, sizes: Integers, d: int) -> None:
+    """Draw the tiles of a dimension on all levels anew; filters are mostly whole."""
+    whole = chance() < (_KEEP_FILTERS if d >= R else _KEEP_OTHERS)
+    for i in range(LEVELS):
+        above, rounds = _above(m, sizes, i, d), 1
+        most = _ceil(above, _spread(m, i, d))
+        if not whole and chance() < 0.7:
+            rounds = int(math.exp(chance() * math.log(most + 1.0)))
+        m[i, _T + d] = max(1, _ceil(above, max(1, rounds) * _spread(m, i, d)))
+
+
+@njit(**COMPILED)
 def change(m: Integers, other: Integers, sizes: Integers, may: Integers, pes: int) -> None:
     """One to three random moves of a legal dataflow, in place; the result is legal and even."""
     share, moves = chance(), 1
@@ -249,8 +262,10 @@ def change(m: Integers, other: Integers, sizes: Integers, may: Integers, pes: in
         moves = 3 if share < _MOST else 2
     for _ in range(moves):
         kind = chance()
-        if kind < 0.45:
+        if kind < 0.35:
             _move_tile(m, sizes)
+        elif kind < 0.45:
+            _chain(m, sizes, below(DIMENSIONS))
         elif kind < 0.6:
             _move_units(m, sizes, pes)
         elif kind < 0.75:
@@ -284,12 +299,5 @@ def draw(m: Integers, sizes: Integers, may: Integers, pes: int) -> None:
     i = below(LEVELS)
     _give(m, left, i, min(_some_units(m, sizes, pes, i), sizes[m[i, ALONG]]))
     for d in range(DIMENSIONS):
-        whole = d >= 4 and chance() < _KEEP_FILTERS
-        for i in range(LEVELS):
-            above = _above(m, sizes, i, d)
-            most = _ceil(above, _spread(m, i, d))
-            rounds = 1
-            if not whole and chance() < 0.7:
-                rounds = int(math.exp(chance() * math.log(most + 1.0)))
-            m[i, _T + d] = max(1, _ceil(above, max(1, rounds) * _spread(m, i, d)))
+        _chain(m, sizes, d)
     even(m, sizes)

@@ -173,8 +173,9 @@ def _worse(a: Integers, b: Integers, gradient: Floats) -> bool:
 
 def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
     """The compiled loops; see `honest_fast._compile` for the tag."""
-    folder = Path(__file__).parent / "maestro"
-    sources = [folder / f"honest_{name}.py" for name in ("axis", "count", "plan")]
+    here = Path(__file__).parent
+    names = ("optimise_moves", *(f"maestro/honest_{name}" for name in ("axis", "count", "plan")))
+    sources = [here / f"{name}.py" for name in names]
     tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
     @njit(cache=True, **COMPILED)

@@ -89,6 +89,7 @@ class Moves:
         draws: random neighbours that they are taken from.
         guide: what the gradient at a dataflow is asked: "reject", which neighbours are worse;
             "rank", which are best; "none".
+        refresh: steps after which gradients are taken anew.
         warmth: a step may make the log of the value worse by a random number of this mean, which
             falls to 0 over the steps.
 
@@ -99,12 +100,14 @@ class Moves:
     tries: int = 4
     draws: int = 16
     guide: str = "reject"
+    refresh: int = 4
     warmth: float = 0.02
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 0)
         _whole("tries", self.tries, 1)
         _whole("draws", self.draws, self.tries)
+        _whole("refresh", self.refresh, 1)
         if self.guide not in GUIDES:
             raise InputError(f"guide {self.guide!r} not found; have {', '.join(GUIDES)}")
         _at_least_zero("warmth", self.warmth)
