@@ -113,13 +113,17 @@ def exact(evaluate: Budgeted) -> bool:
     while at < len(order) and nodes.bound[order[at]] < evaluate.best:
         rows, bounds, taken = [], [], 0
         while at < len(order) and taken < _ROWS and nodes.bound[order[at]] < evaluate.best:
-            below = children(problem, nodes.rows[order[at]])
-            least = child_bounds(problem, nodes, int(order[at]), below)
+            node, at = int(order[at]), at + 1
+            if fold_bound(problem, nodes, node) >= evaluate.best:
+                continue
+            below = children(problem, nodes.rows[node])
+            least = child_bounds(problem, nodes, node, below)
             open_ = least < evaluate.best
             rows.append(below[open_])
             bounds.append(least[open_])
             taken += len(rows[-1])
-            at += 1
+        if not rows:
+            break
         _evaluate_promising(evaluate, np.concatenate(rows), np.concatenate(bounds))
     return evaluate.mapping is not None
 
@@ -190,6 +194,26 @@ def _ends(problem: Problem) -> int:
     """Cycles of two levels' first loads and last drains at least."""
     machine = problem.accelerator.machine
     return 4 * (machine.noc_latency + (1 if machine.noc_bw else 0))
+
+
+def fold_bound(problem: Problem, nodes: Nodes, at: int) -> float:
+    """What no mapping below node `at` undercuts: its bound with the best use of a unit's PEs.
+
+    At most the least of `child_bounds`, and much quicker: where time alone counts, nodes of equal
+    bound are many.
+    """
+    tile, units = nodes.rows[at, TILE], problem.space.pes // int(nodes.rows[at, UNITS])
+    share = min(_least_share(int(tile[d]), units) for d in _spread(tuple(tile.tolist())))
+    cycles = nodes.work[at] * share + _ends(problem)
+    nj = nodes.nj[at] + nodes.leak_mw[at] * cycles / problem.accelerator.clock_mhz
+    times = problem.shape[1]
+    return float(problem.value(cycles * times, nj * times))
+
+
+@cache
+def _least_share(whole: int, units: int) -> float:
+    """Least share of the work that one of so many units does, over tiles that divide `whole`."""
+    return min(-(-whole // (tile * units)) * tile / whole for tile in divisors(whole))
 
 
 def child_bounds(problem: Problem, nodes: Nodes, at: int, below: Integers) -> Floats:
