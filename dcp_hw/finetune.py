@@ -7,17 +7,17 @@ gives before anything is simulated, and says how sure it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcp_hw.energy import PARTS
 from dcp_hw.errors import InputError
-from dcp_hw.finetune_model import Fit, Floats, fit, predict
+from dcp_hw.finetune_model import Fit, Floats, Groups, fit, predict
 from dcp_hw.store import Record
 from sim.layer_data import TYPICAL
 from tensorlib.timing import CYCLE_CAUSES
@@ -145,32 +145,55 @@ class Predictor:
     def estimate(
         self,
         features: Sequence[Features],
-        profiles: Sequence[str],
+        groups: Groups,
         table_nj: Sequence[float] | Floats,
         model_cycles: Sequence[float] | Floats,
     ) -> Estimate:
         """Corrected energies and cycles of runs that the model has evaluated.
 
-        Raises: InputError for a feature that is missing or not finite, or an unknown profile.
+        Args:
+            groups: n x 3, of `group_of`.
+        Raises: InputError for a feature that is missing or not finite.
         """
-        numbers = profile_numbers(profiles)
         base = {"energy": np.log(table_nj), "cycles": np.log(model_cycles)}
         found = {}
         for target in TARGETS:
-            mean, spread = predict(self.fits[target], inputs_of(features, target), numbers)
+            mean, spread = predict(self.fits[target], inputs_of(features, target), groups)
             scale = np.array([exposure(f, target) for f in features])
             found[target] = np.column_stack((base[target] + scale * mean, scale * spread))
         return Estimate(**found)
 
 
-def profile_numbers(profiles: Sequence[str]) -> NDArray[np.int64]:
-    """Numbers of data profiles.
+def check_profile(profile: str) -> None:
+    """Nothing.
 
-    Raises: InputError for an unknown one.
+    Raises: InputError for a data profile that no predictor knows.
     """
-    if unknown := sorted({p for p in profiles if p not in TYPICAL}):
-        raise InputError(f"profile {', '.join(unknown)} not found; have {', '.join(TYPICAL)}")
-    return np.array([TYPICAL.index(p) for p in profiles], dtype=np.int64)
+    if profile not in TYPICAL:
+        raise InputError(f"profile {profile} not found; have {', '.join(TYPICAL)}")
+
+
+def group_of(profile: str, layer: Mapping[str, Any], design_hash: str) -> tuple[int, int, int]:
+    """Numbers that name profile, layer (its sizes, with this data) and design.
+
+    Raises: InputError for an unknown profile.
+    """
+    check_profile(profile)
+    return (
+        TYPICAL.index(profile),
+        _number(f"{profile} {sorted(layer.items())}"),
+        _number(design_hash),
+    )
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def groups_of(records: Sequence[Record]) -> Groups:
+    """n x 3, of `group_of`."""
+    rows = [group_of(r.profile, r.layer_code, r.design_hash) for r in records]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
 def inputs_of(features: Sequence[Features], target: str) -> Floats:
@@ -213,18 +236,18 @@ def tune(
     """
     made_of = _origin(records, base)
     features = [r.features for r in records]
-    numbers = profile_numbers([r.profile for r in records])
+    named = groups_of(records)
     targets = targets_of(records)
     fits = {}
     for target in TARGETS:
-        inputs, profiles = inputs_of(features, target), numbers
+        inputs, groups = inputs_of(features, target), named
         values = targets[target] / np.array([exposure(f, target) for f in features])
         if base is not None:
             old = base.fits[target]
             inputs = np.concatenate((old.inputs, inputs))
-            profiles = np.concatenate((old.profiles, profiles))
+            groups = np.concatenate((old.groups, groups))
             values = np.concatenate((old.targets, values))
-        fits[target] = fit(inputs, profiles, values, seed)
+        fits[target] = fit(inputs, groups, values, seed)
     return Predictor(fits=fits, card={**made_of, "seed": seed, **card})
 
 
@@ -255,7 +278,7 @@ def save(path: Path, predictor: Predictor) -> None:
 
     tensors = {}
     for target, one in predictor.fits.items():
-        for name in ("inputs", "profiles", "targets", "scales", "weights"):
+        for name in ("inputs", "groups", "targets", "scales", "weights"):
             tensors[f"{target}.{name}"] = torch.tensor(getattr(one, name))
     write_tensors(path, tensors, {**predictor.card, **_described()})
 
@@ -296,7 +319,7 @@ def load(path: Path) -> Predictor:
         try:
             arrays = {
                 name: tensors[f"{target}.{name}"].numpy()
-                for name in ("inputs", "profiles", "targets", "scales", "weights")
+                for name in ("inputs", "groups", "targets", "scales", "weights")
             }
         except KeyError as error:
             raise InputError(f"{path}: lacks {error.args[0]}; fine-tune again") from None

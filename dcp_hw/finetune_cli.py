@@ -173,8 +173,7 @@ def run_finetune(options: argparse.Namespace) -> int:
 
 def run_loop(options: argparse.Namespace) -> int:
     """Exit code of `loop`."""
-    from dcp_hw.finetune import load, save
-    from dcp_hw.finetune import profile_numbers as check_profiles
+    from dcp_hw.finetune import check_profile, load, save
     from dcp_hw.hardware import load_hardware
     from dcp_hw.loop import Task, run
     from dcp_hw.loop_report import markdown, write_loop
@@ -184,7 +183,7 @@ def run_loop(options: argparse.Namespace) -> int:
     layers = LayerSet.load(options.layerset)
     if options.layers:
         layers = layers.select(options.layers)
-    check_profiles([options.profile])
+    check_profile(options.profile)
     if options.memory not in MEMORIES:
         raise InputError(f"memory {options.memory!r} not found; have {', '.join(MEMORIES)}")
     task = Task(

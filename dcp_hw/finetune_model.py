@@ -2,8 +2,9 @@
 
 A Gaussian process on the logarithm of measured / modelled. Its covariance is a sum: a constant (one
 factor for all), a linear part in the features, the same two for each data profile, a smooth part,
-and noise. Sizes of these are not known, so many are weighed by how well they explain the
-measurements (prior draws, then draws around the best); with few measurements the prior speaks.
+something of its own for each layer and each design (so a layer not seen is less certain), and
+noise. Sizes of these are not known, so many are weighed by how well they explain the measurements
+(prior draws, then draws around the best); with few measurements the prior speaks.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Groups = NDArray[np.int64]
 
-SCALES = ("factor", "linear", "profile_factor", "profile_linear", "smooth", "length", "noise")
-_PRIOR_MEAN = np.log(np.array([0.1, 0.15, 0.05, 0.1, 0.05, 1.0, 0.01]))
-_PRIOR_SIGMA = np.array([0.8, 0.8, 0.8, 0.8, 0.8, 0.5, 0.8])
+SCALES = ("factor", "linear", "profile_factor", "profile_linear", "smooth", "layer", "design")
+SCALES += ("length", "noise")
+_PRIOR_MEAN = np.log(np.array([0.1, 0.15, 0.05, 0.1, 0.05, 0.02, 0.01, 1.0, 0.01]))
+_PRIOR_SIGMA = np.array([0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.5, 0.8])
 _DRAWS, _ROUNDS, _KEPT = 160, 3, 12
 _JITTER = 1e-10
 
@@ -27,33 +30,34 @@ class Fit:
     """Measurements and the weighed sizes of the parts.
 
     Attributes:
-        inputs: n x d features; profiles: n, number of the data profile.
+        inputs: n x d features.
+        groups: n x 3, numbers that name data profile, layer and design.
         targets: n, ln(measured / modelled).
         scales: k x 7, logarithms of `SCALES`; weights: k, sum 1.
     """
 
     inputs: Floats
-    profiles: NDArray[np.int64]
+    groups: Groups
     targets: Floats
     scales: Floats
     weights: Floats
 
 
-def fit(inputs: Floats, profiles: NDArray[np.int64], targets: Floats, seed: int = 0) -> Fit:
+def fit(inputs: Floats, groups: Groups, targets: Floats, seed: int = 0) -> Fit:
     """The fit to n >= 0 measurements.
 
     Raises: ValueError for numbers that are not finite, or arrays that do not fit each other.
     """
-    if inputs.ndim != 2 or not len(inputs) == len(profiles) == len(targets):
+    if inputs.ndim != 2 or groups.shape != (len(inputs), 3) or len(inputs) != len(targets):
         raise ValueError(
-            f"{len(targets)} targets, {len(profiles)} profiles, inputs {inputs.shape}; "
+            f"{len(targets)} targets, groups {groups.shape}, inputs {inputs.shape}; "
             "accepted: one of each a measurement"
         )
     if not (np.isfinite(inputs).all() and np.isfinite(targets).all()):
         raise ValueError("inputs or targets are not finite")
     rng = np.random.default_rng(seed)
     draws = _PRIOR_MEAN + _PRIOR_SIGMA * rng.standard_normal((_DRAWS, len(SCALES)))
-    parts = _parts(inputs, profiles, inputs, profiles)
+    parts = _parts(inputs, groups, inputs, groups)
     scores = np.array([_log_posterior(parts, targets, s) for s in draws])
     if len(targets):
         for n in range(_ROUNDS):
@@ -70,17 +74,17 @@ def fit(inputs: Floats, profiles: NDArray[np.int64], targets: Floats, seed: int 
         kept, weights = np.arange(_KEPT), np.ones(_KEPT)
     return Fit(
         inputs=inputs,
-        profiles=profiles,
+        groups=groups,
         targets=targets,
         scales=draws[kept],
         weights=weights / weights.sum(),
     )
 
 
-def predict(model: Fit, inputs: Floats, profiles: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def predict(model: Fit, inputs: Floats, groups: Groups) -> tuple[Floats, Floats]:
     """Mean and standard deviation of ln(measured / modelled) of m runs, noise included."""
-    across = _parts(inputs, profiles, model.inputs, model.profiles)
-    inside = _parts(model.inputs, model.profiles, model.inputs, model.profiles)
+    across = _parts(inputs, groups, model.inputs, model.groups)
+    inside = _parts(model.inputs, model.groups, model.inputs, model.groups)
     own = _diagonal(inputs)
     means, variances = [], []
     for scales in model.scales:
@@ -107,20 +111,22 @@ def one_factor(targets: Floats) -> tuple[float, float]:
 
 
 Parts = tuple[Floats, Floats, Floats]
-"""Linear products, whether profiles are equal, squared distances: m x n each."""
+"""Linear products (m x n), whether groups are equal (3 x m x n), squared distances (m x n)."""
 
 
-def _parts(a: Floats, pa: NDArray[np.int64], b: Floats, pb: NDArray[np.int64]) -> Parts:
+def _parts(a: Floats, of_a: Groups, b: Floats, of_b: Groups) -> Parts:
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
     linear = a @ b.T
-    return linear, (pa[:, None] == pb[None, :]).astype(float), np.maximum(squares - 2 * linear, 0)
+    same = (of_a.T[:, :, None] == of_b.T[:, None, :]).astype(float)
+    return linear, same, np.maximum(squares - 2 * linear, 0)
 
 
 def _covariance(parts: Parts, scales: Floats) -> Floats:
-    linear, same, distance = parts
-    factor, slope, own_factor, own_slope, smooth = np.exp(2 * scales[:5])
-    rest = smooth * np.exp(-distance / (2 * np.exp(2 * scales[5])))
-    return factor + slope * linear + same * (own_factor + own_slope * linear) + rest
+    linear, (profile, layer, design), distance = parts
+    factor, slope, own_factor, own_slope, smooth, by_layer, by_design = np.exp(2 * scales[:7])
+    rest = smooth * np.exp(-distance / (2 * np.exp(2 * scales[7])))
+    rest = rest + by_layer * layer + by_design * design
+    return factor + slope * linear + profile * (own_factor + own_slope * linear) + rest
 
 
 def _diagonal(inputs: Floats) -> Floats:
@@ -128,8 +134,8 @@ def _diagonal(inputs: Floats) -> Floats:
 
 
 def _variance(squares: Floats, scales: Floats) -> Floats:
-    factor, slope, own_factor, own_slope, smooth = np.exp(2 * scales[:5])
-    return factor + own_factor + smooth + (slope + own_slope) * squares
+    factor, slope, own_factor, own_slope, smooth, by_layer, by_design = np.exp(2 * scales[:7])
+    return factor + own_factor + smooth + by_layer + by_design + (slope + own_slope) * squares
 
 
 def _noise(targets: Floats, noise: float) -> Floats:

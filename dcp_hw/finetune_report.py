@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dcp_hw.errors import InputError
-from dcp_hw.finetune import _QUANTILE, Estimate, Floats, Predictor, targets_of, tune
+from dcp_hw.finetune import _QUANTILE, Estimate, Floats, Predictor, groups_of, targets_of, tune
 from dcp_hw.finetune_model import one_factor
 from dcp_hw.progress import progress
 from dcp_hw.store import Record
@@ -117,7 +117,7 @@ def estimate(predictor: Predictor, records: Sequence[Record]) -> Estimate:
     """What a predictor says of runs."""
     return predictor.estimate(
         [r.features for r in records],
-        [r.profile for r in records],
+        groups_of(records),
         [sum(r.table_nj.values()) for r in records],
         [r.predicted_cycles for r in records],
     )

@@ -15,12 +15,12 @@ import numpy as np
 
 from dcp_hw import rtl
 from dcp_hw.errors import InputError
-from dcp_hw.finetune import Floats, Predictor, tune
+from dcp_hw.finetune import Floats, Predictor, group_of, tune
 from dcp_hw.funnel import Budget, Field, Funnel
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import QUICK, Choice, Known
 from dcp_hw.measure import Job
-from dcp_hw.observations import Features, features, probe
+from dcp_hw.observations import Features, features, layer_code, probe
 from dcp_hw.process import note
 from dcp_hw.space import space
 from dcp_hw.store import Record, Store
@@ -67,6 +67,7 @@ class Option:
 
     job: Job
     features: Features
+    group: tuple[int, int, int]
     table_nj: float
     cycles: int
     count: int
@@ -230,6 +231,7 @@ def _options(outcomes: Sequence[object], made: rtl.Rtl, count: int, task: Task) 
         found[work.digest] = Option(
             job=job,
             features=features(job, task.hardware),
+            group=group_of(task.profile, layer_code(job.layer), made.design.hash()),
             table_nj=outcome.energy_nj,
             cycles=outcome.cycles,
             count=count,
@@ -245,7 +247,7 @@ def guess(design: str, rows: Sequence[Sequence[Option]], predictor: Predictor) -
     flat = [option for row in rows for option in row]
     seen = predictor.estimate(
         [o.features for o in flat],
-        [o.job.profile for o in flat],
+        np.array([o.group for o in flat], dtype=np.int64),
         [o.table_nj for o in flat],
         [o.cycles for o in flat],
     )

@@ -167,6 +167,15 @@ def design_code(design: Design) -> dict[str, Any]:
     return code | {"bus": [design.in_bits, design.out_bits], "skew_max": design.skew_max}
 
 
+def layer_code(layer: Layer) -> dict[str, Any]:
+    """Operator and sizes."""
+    return {
+        k: str(v) if k == "operator" else v
+        for k, v in asdict(layer).items()
+        if k not in ("name", "count")
+    }
+
+
 def job_key(job: Job, hardware: Hardware, memory: str, kind: str) -> str:
     """Names a measurement: everything that its result depends on."""
     parts = [FORMAT, job.key(), hardware.to_dict(), memory, kind]
@@ -189,7 +198,7 @@ def _record(job: Job, hardware: Hardware, measured: Measurement, **rest: Any) ->
         verilog_hash=job.rtl.digest,
         predicted_cycles=prediction.latency_cycles,
         cycles=measured.latency_cycles,
-        layer_code={k: v for k, v in asdict(job.layer).items() if k not in ("name", "count")},
+        layer_code=layer_code(job.layer),
         design_code=design_code(design),
         hardware=hardware.to_dict(),
         versions=_versions(),

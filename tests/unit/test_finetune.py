@@ -268,22 +268,21 @@ def test_one_size_of_each_part_is_bayesian_regression() -> None:
     """With fixed scales and no smooth part: against the posterior of the weights themselves."""
     rng = np.random.default_rng(3)
     inputs, targets = rng.normal(size=(12, 3)), rng.normal(size=12)
-    profiles = rng.integers(0, 2, 12)
+    groups = rng.integers(0, 2, (12, 3))
     size = {"factor": 0.7, "linear": 0.4, "profile_factor": 0.3, "profile_linear": 0.5,
-            "smooth": 1e-9, "length": 1.0, "noise": 0.2}  # fmt: skip
+            "smooth": 1e-9, "layer": 0.6, "design": 0.25, "length": 1.0, "noise": 0.2}  # fmt: skip
     scales = np.log([[size[name] for name in SCALES]])
-    model = Fit(
-        inputs=inputs, profiles=profiles, targets=targets, scales=scales, weights=np.ones(1)
-    )
-    new, which = rng.normal(size=(5, 3)), np.array([0, 1, 0, 1, 1])
+    model = Fit(inputs=inputs, groups=groups, targets=targets, scales=scales, weights=np.ones(1))
+    new, which = rng.normal(size=(5, 3)), rng.integers(0, 3, (5, 3))
 
     def weighed(x: np.ndarray, p: np.ndarray) -> np.ndarray:
         ones = np.ones((len(x), 1))
         shared = np.hstack((0.7 * ones, 0.4 * x))
-        own = [(p[:, None] == n) * np.hstack((0.3 * ones, 0.5 * x)) for n in (0, 1)]
-        return np.hstack((shared, *own))
+        own = [(p[:, :1] == n) * np.hstack((0.3 * ones, 0.5 * x)) for n in range(3)]
+        effects = [size * (p[:, 1:] == n) for n in range(3) for size in [np.array([0.6, 0.25])]]
+        return np.hstack((shared, *own, *effects))
 
-    known, asked = weighed(inputs, profiles), weighed(new, which)
+    known, asked = weighed(inputs, groups), weighed(new, which)
     precision = known.T @ known / 0.2**2 + np.eye(known.shape[1])
     weights = np.linalg.solve(precision, known.T @ targets / 0.2**2)
     variance = (asked @ np.linalg.inv(precision) * asked).sum(axis=1) + 0.2**2
@@ -293,7 +292,7 @@ def test_one_size_of_each_part_is_bayesian_regression() -> None:
 
 
 def test_fit_refuses_what_it_cannot_learn_from() -> None:
-    x, p = np.zeros((2, 3)), np.zeros(2, dtype=np.int64)
+    x, p = np.zeros((2, 3)), np.zeros((2, 3), dtype=np.int64)
     with pytest.raises(ValueError, match="not finite"):
         fit(x, p, np.array([0.0, np.nan]))
     with pytest.raises(ValueError, match="one of each"):
@@ -438,7 +437,14 @@ def option(design: str, layer: int, energy: float, cycles: float, real: float) -
         profile="sparse", real=real, layer=layer, design=design, energy=energy, cycles=cycles
     )
     features = record(layer).features | {"out_bursts": (real - 1) / 20, "in_bursts": 0.0}
-    return SimpleNamespace(job=job, features=features, table_nj=energy, cycles=cycles, count=1)
+    return SimpleNamespace(
+        job=job,
+        features=features,
+        group=(3, layer, hash(design)),
+        table_nj=energy,
+        cycles=cycles,
+        count=1,
+    )
 
 
 def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
