@@ -342,6 +342,9 @@ def plot(plan: UnseenPlan, table: list[Row], path: Path) -> None:
     place.set_xticks(range(len(plan.machines)), plan.machines)
     place.set(yscale="log", xlabel="machine")
     place.set(ylabel=f"{plan.objective} / sum of the layers' lower bounds")
+    for every in (place.yaxis.set_major_formatter, place.yaxis.set_minor_formatter):
+        every("{x:g}")
     place.grid(visible=True, axis="y", which="both", alpha=0.3)
-    place.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), title="samples")
+    place.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0),
+                 title="method, samples of a layer")  # fmt: skip
     save(figure, path)

@@ -226,6 +226,7 @@ def markdown(plan: Plan, table: list[Row], results: dict[Cell, Found], command: 
         "mappings only. `first`: layers where the method is within 1 % of the best one; `first of "
         "sampled`: of the best one but `exact`. Times are of a layer, on a shared machine.",
     ]
+    lines += ["", cells_text(table)]
     for objective in plan.objectives:
         lines += [
             "",
@@ -240,6 +241,22 @@ def markdown(plan: Plan, table: list[Row], results: dict[Cell, Found], command: 
         lines += ["", cost]
     lines += ["", "![table](table1.png)", "", f"Made by `{command}`.", ""]
     return "\n".join(lines)
+
+
+def cells_text(table: list[Row]) -> str:
+    """In how many cells, layer x objective, each method is within 1 % of the best."""
+    counts: dict[str, list[int]] = {}
+    for row in table:
+        held = counts.setdefault(row.method, [0, 0, 0])
+        for i, number in enumerate((row.first, row.sampled, row.layers)):
+            held[i] += number
+    ranked = sorted(counts.items(), key=lambda item: (-item[1][0], -item[1][1]))
+    parts = [f"{method} {first} ({sampled})" for method, (first, sampled, _) in ranked if sampled]
+    number = max(held[2] for held in counts.values())
+    return (
+        f"Of {number} cells, layer x objective, within 1 % of the best method (in brackets: of the "
+        f"best but `exact`): {', '.join(parts)}."
+    )
 
 
 def _line(row: Row) -> str:
