@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcp_hw.errors import InputError
 from dcp_hw.experiments.commands import STORE, words
+
+if TYPE_CHECKING:
+    from dcp_hw.experiments.bridge import Forward, Reverse, Setting
 
 METHODS = ("exact", "dcp")
 MODES = ("per-layer", "fixed")
@@ -34,6 +37,7 @@ def add_parser(names: Any) -> None:
     p.add_argument("--l1", type=_number, default=64, metavar="BYTES",
                    help="PE buffer of MAESTRO's machine; default 64")  # fmt: skip
     p.add_argument("--mode", choices=MODES, default=MODES[0], help="of the Tensorlib search")
+    p.add_argument("--only", choices=("forward", "reverse"), help="one direction; default both")
     p.add_argument("--out", type=Path, metavar="DIR",
                    help="default build/experiments/bridge/LAYERSET")  # fmt: skip
     p.add_argument("--cells", type=Path, default=STORE, metavar="DIR",
@@ -53,8 +57,6 @@ def main(options: argparse.Namespace) -> int:
     """Exit code of `experiment bridge`."""
     from dcp_hw.baselines.problem import Objective
     from dcp_hw.experiments.bridge import Setting, forward, reverse
-    from dcp_hw.experiments.bridge_plot import plot
-    from dcp_hw.experiments.bridge_report import forward_row, page, reverse_row, write_rows
     from dcp_hw.hardware import load_hardware
     from dcp_hw.workload import LayerSet
 
@@ -74,23 +76,46 @@ def main(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     folder = options.out or Path("build") / "experiments" / "bridge" / layers.name
-    there = forward(setting, options.cells)
-    back = reverse(setting, options.mode)
-    rows = [forward_row(one) for one in there], [reverse_row(one) for one in back]
+    there = [] if options.only == "reverse" else forward(setting, options.cells)
+    if there and options.only is None:
+        _write(options, setting, folder, there, [])  # can be read while the other way is measured
+    back = [] if options.only == "forward" else reverse(setting, options.mode)
+    rows, text = _write(options, setting, folder, there, back)
+    if options.json:
+        print(json.dumps(rows | {"out": str(folder)}, indent=2))
+    else:
+        print(text, end="")
+    return 0
+
+
+def _write(
+    options: argparse.Namespace,
+    setting: Setting,
+    folder: Path,
+    there: list[Forward],
+    back: list[Reverse],
+) -> tuple[dict[str, Any], str]:
+    """Rows and page; writes CSV, Markdown, PNG and mapping files. Raises: InputError."""
+    from dcp_hw.experiments import bridge_report as report
+    from dcp_hw.experiments.bridge_plot import plot
+
+    rows = {
+        "forward": [report.forward_row(one) for one in there],
+        "reverse": [report.reverse_row(one) for one in back],
+    }
+    text = report.page(setting, there, back, _command(options))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_rows(rows[0], folder / "forward.csv")
-        write_rows(rows[1], folder / "reverse.csv")
-        text = page(setting, there, back, _command(options))
+        for name, own in rows.items():
+            if own:
+                report.write_rows(own, folder / f"{name}.csv")
+        for name, mappings in report.mapping_files(there, back).items():
+            (folder / name).write_text(mappings, encoding="utf-8")
         (folder / "bridge.md").write_text(text, encoding="utf-8")
         plot(there, back, folder / "bridge.png")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    if options.json:
-        print(json.dumps({"forward": rows[0], "reverse": rows[1], "out": str(folder)}, indent=2))
-    else:
-        print(text, end="")
-    return 0
+    return rows, text
 
 
 def _command(options: argparse.Namespace) -> str:
@@ -102,4 +127,6 @@ def _command(options: argparse.Namespace) -> str:
     ]
     if options.layers:
         parts.append(f"--layers {options.layers}")
+    if options.only:
+        parts.append(f"--only {options.only}")
     return " ".join(parts)

@@ -26,8 +26,9 @@ def plot(there: Sequence[Forward], back: Sequence[Reverse], path: Path) -> None:
             [(x.layer.name, x.measured, x.measured.honest) for x in back],
         ),
     ]
-    for number, (title, items) in enumerate(panels, start=1):
-        axes = figure.add_subplot(2, 1, number)
+    shown = [(title, items) for title, items in panels if items]
+    for number, (title, items) in enumerate(shown, start=1):
+        axes = figure.add_subplot(len(shown), 1, number)
         _bars(axes, items)
         axes.set(title=title, ylabel="cycles of one occurrence")
         axes.grid(visible=True, axis="y", alpha=0.3)

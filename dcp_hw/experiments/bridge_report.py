@@ -11,7 +11,11 @@ from typing import Any
 from dcp_hw.bridge.lower import Lowered
 from dcp_hw.bridge.models import PARTS, TRAFFIC, Cost
 from dcp_hw.bridge.reasons import MEANING, NotBridged
+from dcp_hw.bridge.upward import raise_mapping
 from dcp_hw.experiments.bridge import CAUSES, Forward, Measured, Reverse, Setting
+from dcp_hw.maestro.encoding import maestro_layer
+from dcp_hw.maestro.mapping_file import dump_mapping
+from dcp_hw.maestro.syntax import MappingFile
 from dcp_hw.metrics import Infeasible
 
 Row = dict[str, Any]
@@ -141,6 +145,27 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
+def mapping_files(there: Sequence[Forward], back: Sequence[Reverse]) -> dict[str, str]:
+    """Name -> text of MAESTRO mapping files: the best dataflows, and those of the programs."""
+    found = {"forward.m": [one.dataflow.to_maestro(maestro_layer(one.layer)) for one in there]}
+    raised = [
+        raise_mapping(
+            one.layer,
+            one.measured.design,
+            one.measured.mapping,
+            whole_filters=True,
+            most_levels=None,
+        )
+        for one in back
+    ]
+    found["reverse.m"] = [
+        one.dataflow.to_maestro(maestro_layer(one.layer))
+        for one in raised
+        if not isinstance(one, NotBridged)
+    ]
+    return {name: dump_mapping(MappingFile.of(pairs)) for name, pairs in found.items() if pairs}
+
+
 # --- the page --------------------------------------------------------------------------------
 
 
@@ -157,26 +182,28 @@ def page(setting: Setting, there: Sequence[Forward], back: Sequence[Reverse], co
         f"each here; {setting.hardware.technology}. Objective {setting.objective}. RTL: cycles "
         "counted by the simulated Verilog, all output values compared, energy from its counters.",
         "",
-        "## MAESTRO to Tensorlib",
-        "",
-        *_shares(there),
-        "",
-        *_forward_totals(there),
-        "",
-        *_forward_table(there),
-        "",
-        "## Tensorlib to MAESTRO",
-        "",
-        *_reverse_totals(back),
-        "",
-        *_reverse_table(back),
-        "",
+        *(_forward_part(there) if there else []),
+        *(_reverse_part(back) if back else []),
         "![cycles](bridge.png)",
         "",
         f"Made by `{command}`.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _forward_part(there: Sequence[Forward]) -> list[str]:
+    return [
+        *("## MAESTRO to Tensorlib", "", *_shares(there), ""),
+        *(*_forward_totals(there), "", *_forward_table(there), ""),
+    ]
+
+
+def _reverse_part(back: Sequence[Reverse]) -> list[str]:
+    return [
+        *("## Tensorlib to MAESTRO", "", *_reverse_totals(back), ""),
+        *(*_reverse_table(back), ""),
+    ]
 
 
 def _shares(there: Sequence[Forward]) -> list[str]:
@@ -265,8 +292,11 @@ def _causes(
     ):
         lines += [f"| {title} | sum | of the model's |", "|---|--:|--:|"]
         for name in pairs[0][1] if pairs else ():
-            value = sum(one.layer.count * row[name] for one, row in pairs)
-            lines.append(f"| {_WORDS[name]} | {value:,.0f} | {100 * value / whole:+.1f} % |")
+            value = round(sum(one.layer.count * row[name] for one, row in pairs), 3)
+            if name == "changed_tiles" and not value:
+                continue
+            share = 100 * value / whole
+            lines.append(f"| {_WORDS[name]} | {value + 0.0:,.0f} | {share + 0.0:+.1f} % |")
         lines.append("")
     return lines[:-1]
 
