@@ -38,6 +38,7 @@ def _collect(subparsers: Any) -> None:
     p.add_argument("--memory", default="dram", help="ideal or dram (default dram)")
     p.add_argument("--hw", help="hardware that designs are drawn for (default 16 PEs, 24 KiB)")
     p.add_argument("--seed", type=int, default=0, help="of designs, layers and data (default 0)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="also a table of all runs as CSV there")
     p.add_argument("--json", action="store_true", help="result as JSON on stdout")
     p.set_defaults(run=run_collect)
 
@@ -106,6 +107,7 @@ def run_collect(options: argparse.Namespace) -> int:
     """Exit code of `collect`."""
     from dcp_hw.hardware import load_hardware
     from dcp_hw.observations import Collection, collect
+    from dcp_hw.store_report import by_profile, write_table
 
     settings: dict[str, Any] = {"hardware": load_hardware(options.hw)} if options.hw else {}
     if options.profiles:
@@ -124,7 +126,12 @@ def run_collect(options: argparse.Namespace) -> int:
         "designs": len({r.design_hash for r in found}),
         "store": str(store.folder),
     }
-    print(json.dumps(result) if options.json else _line(result))
+    if options.out:
+        write_table(found, options.out)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print(f"{_line(result)}\n\n{by_profile(found)}")
     return 0
 
 

@@ -67,7 +67,7 @@ class Score:
 
     Attributes:
         median_error, p90_error: of |predicted / measured - 1|.
-        spearman: median over layers of the rank correlation over designs.
+        spearman: mean over layers of the rank correlation over designs.
         coverage: share of runs in the 90 % interval; width: its median half width, relative.
     """
 
@@ -147,7 +147,7 @@ def _modelled(
 
 
 def _ranking(exact: Floats, guess: Floats, records: Sequence[Record]) -> float:
-    """Median over layers of the rank correlation between designs."""
+    """Mean over layers of the rank correlation between designs."""
     layers = np.array([layer_of(r) + r.profile for r in records])
     found = []
     for layer in np.unique(layers):
@@ -155,7 +155,7 @@ def _ranking(exact: Floats, guess: Floats, records: Sequence[Record]) -> float:
         if rows.sum() >= _LEAST_RANKED:
             found.append(spearman(exact[rows], guess[rows]))
     known = [value for value in found if not np.isnan(value)]
-    return float(np.median(known)) if known else float("nan")
+    return float(np.mean(known)) if known else float("nan")
 
 
 # --- the curve ----------------------------------------------------------------------
