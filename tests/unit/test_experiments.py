@@ -308,6 +308,9 @@ def test_an_archive_keeps_what_nothing_beats() -> None:
     assert {tuple(p) for p in archive.points.tolist()} == best
     for point, mapping in zip(archive.points.tolist(), archive.mappings, strict=True):
         assert (*point, int(mapping[0, 0])) in every
+    last = np.full((2, 3, 14), 7)
+    archive(last, np.array([40.0, 0.5]), np.array([40.0, 0.5]))
+    assert archive.points.tolist() == [[0.5, 0.5]]
 
 
 def test_a_front_is_kept_and_counts_all_weights(tmp_path, monkeypatch) -> None:
