@@ -107,8 +107,8 @@ class Batch:
     def relaxed(self, parts: tuple[Tensor, Tensor, Tensor, Tensor]) -> Relaxed:
         """Each pair as predictors take it; tiles are clipped to the pair's layer."""
         tile, units, parallel, order = (part[self.owner] for part in parts)
-        bound = self.layer[:, None, :DIMENSIONS].log()
-        tile = torch.minimum(tile, bound.to(tile.dtype))
+        bound = self.layer[:, None, :DIMENSIONS].log().to(tile.dtype)
+        tile = torch.where(tile <= bound, tile, bound)  # at the bound the gradient is the tile's
         return Relaxed(
             layer=self.layer,
             machine=self.machine,

@@ -64,7 +64,7 @@ class Field:
 
 
 @njit(**COMPILED)
-def _score(a: Integers, b: Integers, gradient: Floats) -> float:
+def first_order(a: Integers, b: Integers, gradient: Floats) -> float:
     """First-order change of the value from dataflow a to b."""
     total, at = 0.0, 0
     for i in range(LEVELS):
@@ -168,7 +168,7 @@ def _worse(a: Integers, b: Integers, gradient: Floats) -> bool:
     same = True
     for i in range(LEVELS):
         same &= a[i, ALONG] == b[i, ALONG]
-    return same and chance() < _STRICT and _score(a, b, gradient) > _WORSE
+    return same and chance() < _STRICT and first_order(a, b, gradient) > _WORSE
 
 
 def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
@@ -214,7 +214,7 @@ def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
                 change(m, mappings[mate], sizes[g], may[g], pes[g])
                 score = 0.0
                 if guide == RANK:
-                    score = _score(mappings[n], m, gradients[n])
+                    score = first_order(mappings[n], m, gradients[n])
                 elif (
                     guide == REJECT and chance() < _STRICT and _worse(mappings[n], m, gradients[n])
                 ):

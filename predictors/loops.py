@@ -62,7 +62,7 @@ def loops_of(x: Relaxed) -> Loops:
     units = _units(x)
     tile, above = [], log_size
     for level in range(LEVELS):
-        above = torch.minimum(_snapped(x.log_tile[:, level]), above)
+        above = _least(_snapped(x.log_tile[:, level]), above)
         tile.append(above)
     log_tile = torch.stack(tile, dim=1)
     outer = torch.cat([log_size[:, None], log_tile[:, :-1]], dim=1)
@@ -106,7 +106,12 @@ def _units(x: Relaxed) -> Tensor:
     inner = log_units[:, 1] + log_units[:, 2]
     whole = (pes / inner.exp() + 1e-6).floor().clamp(min=1).log()
     room = _with_gradient(whole, (pes.log() - inner).clamp(min=0))
-    return torch.stack([torch.minimum(log_units[:, 0], room), *log_units[:, 1:].unbind(1)], dim=1)
+    return torch.stack([_least(log_units[:, 0], room), *log_units[:, 1:].unbind(1)], dim=1)
+
+
+def _least(value: Tensor, limit: Tensor) -> Tensor:
+    """The value, at most the limit; where both are equal the whole gradient is the value's."""
+    return torch.where(value <= limit, value, limit)
 
 
 def _outside(order: Tensor) -> Tensor:
