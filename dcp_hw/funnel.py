@@ -180,9 +180,14 @@ class Funnel:
         self._settle()
         return pool
 
-    def design(self, name: str) -> Design:
-        """A screened design."""
-        return self._pool[name][1].design
+    def screened(self, most: int) -> list[Design]:
+        """Designs that run all layers, best first by screening: one split of each point."""
+        order = sorted(self._pool, key=lambda name: self.values[name])
+        first: dict[int, str] = {}
+        for name in order:
+            if np.isfinite(self.values[name]):
+                first.setdefault(self._pool[name][0], name)
+        return [self._pool[name][1].design for name in list(first.values())[:most]]
 
     def _value(self, candidate: Candidate) -> float:
         return self.values[candidate.design.name]

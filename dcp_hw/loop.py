@@ -194,10 +194,12 @@ def candidates(task: Task) -> Options:
         found.twins,
     )
     funnel.finalists()
-    names = sorted(funnel.values, key=lambda n: funnel.values[n])[: task.pool]
-    designs = [funnel.design(name) for name in names]
+    designs = funnel.screened(task.pool)
     if not designs:
-        raise InputError("no design fits this hardware (give more sram_kib or fewer pes)")
+        raise InputError(
+            "no design runs all layers on this hardware (give more sram_kib or fewer pes)"
+        )
+    names = [design.name for design in designs]
     outcomes = {}
     for objective in OBJECTIVES:
         searched = known if objective == "edp" else Known(task.hardware, objective, task.jobs)
