@@ -24,6 +24,7 @@ PARTS = (
     "dcp_hw.maestro.dse_cli",
     "dcp_hw.train_cli",
     "dcp_hw.optimise_cli",
+    "dcp_hw.bridge.cli",
     "dcp_hw.experiment_cli",
     "dcp_hw.finetune_cli",
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from dcp_hw.bridge.nest import Nest, nest_of
 from dcp_hw.bridge.reasons import MEANING, NotBridged, Reason
 from dcp_hw.bridge.share import shared_designs
 from dcp_hw.bridge.upward import Raised, raise_mapping
+from dcp_hw.cli import main
 from dcp_hw.hardware import Hardware
 from dcp_hw.maestro.encoding import decode, encode, maestro_layer
 from dcp_hw.maestro.honest_maestro import dataflow_levels, honest_levels
@@ -374,3 +377,34 @@ def test_what_a_dataflow_cannot_say_is_noted() -> None:
     found = raise_mapping(DEPTHWISE, one.design, mapping)
     assert isinstance(found, Raised)
     assert len(found.notes) == 4
+
+
+# --- command line ----------------------------------------------------------------------------
+
+
+def test_the_command_goes_down_and_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = [
+        [[0, 4], [2, 1], [3, 7], [0, 4], [1, 24], [4, 1], [5, 1]],
+        [[1, 8], [2, 1], [3, 1], [0, 1], [1, 3], [4, 1], [5, 1]],
+    ]
+    (tmp_path / "code.json").write_text(json.dumps(code))
+    layer = ["--layerset", "tiny", "--layer", "pointwise"]
+    down = ["bridge", "down", *layer, "--code", str(tmp_path / "code.json")]
+    assert main([*down, "--out", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["selected"][:2] in (["k", "c"], ["c", "k"])
+    files = ["--design", str(tmp_path / "design.json"), "--program", str(tmp_path / "program.json")]
+    assert main(["bridge", "up", *layer, *files, "--out", str(tmp_path / "x.m")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [rows[0] for rows in answer["code"]] == [rows[0] for rows in code]
+    assert parse_mapping((tmp_path / "x.m").read_text()).layers[0].layer.name == "pointwise"
+
+
+@pytest.mark.parametrize("text", ["[[1]]", "{", "[[[0, 1]]]", '"code"'])
+def test_a_wrong_code_is_refused(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "code.json"
+    file.write_text(text)
+    words = ["--layerset", "tiny", "--layer", "pointwise", "--code", str(file)]
+    assert main(["bridge", "down", *words]) == 2
+    assert "accepted" in capsys.readouterr().err
