@@ -97,13 +97,14 @@ def _write(
 ) -> tuple[dict[str, Any], str]:
     """Rows and page; writes CSV, Markdown, PNG and mapping files. Raises: InputError."""
     from dcp_hw.experiments import bridge_report as report
+    from dcp_hw.experiments.bridge_page import page
     from dcp_hw.experiments.bridge_plot import plot
 
     rows = {
         "forward": [report.forward_row(one) for one in there],
         "reverse": [report.reverse_row(one) for one in back],
     }
-    text = report.page(setting, there, back, _command(options))
+    text = page(setting, there, back, _command(options))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, own in rows.items():

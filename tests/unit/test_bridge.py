@@ -12,13 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dcp_hw.baselines.problem import Objective
 from dcp_hw.bridge.lower import Lowered, lower_dataflow
-from dcp_hw.bridge.models import TRAFFIC, honest_cost, honest_of, rtl_cost
+from dcp_hw.bridge.models import TRAFFIC, Cost, compat_of, honest_cost, honest_of, rtl_cost
 from dcp_hw.bridge.nest import Nest, nest_of
 from dcp_hw.bridge.reasons import MEANING, NotBridged, Reason
 from dcp_hw.bridge.share import shared_designs
 from dcp_hw.bridge.upward import Raised, raise_mapping
 from dcp_hw.cli import main
+from dcp_hw.experiments.bridge import Forward, Measured, Reverse, Setting, dataflow_of
+from dcp_hw.experiments.bridge_page import page
+from dcp_hw.experiments.bridge_report import (
+    cycle_causes,
+    energy_causes,
+    forward_row,
+    mapping_files,
+)
 from dcp_hw.hardware import Hardware
 from dcp_hw.maestro.encoding import decode, encode, maestro_layer
 from dcp_hw.maestro.honest_maestro import dataflow_levels, honest_levels
@@ -27,7 +36,7 @@ from dcp_hw.maestro.mapping_file import parse_mapping
 from dcp_hw.mapping import Mapping
 from dcp_hw.packing import memory_image, read_output
 from dcp_hw.work import Work
-from dcp_hw.workload import Layer
+from dcp_hw.workload import Layer, LayerSet
 from sim.interpreter import interpret, scatter
 from sim.layer_data import make_data
 from tensorlib.design import Design, Operand
@@ -377,6 +386,68 @@ def test_what_a_dataflow_cannot_say_is_noted() -> None:
     found = raise_mapping(DEPTHWISE, one.design, mapping)
     assert isinstance(found, Raised)
     assert len(found.notes) == 4
+
+
+# --- experiment ------------------------------------------------------------------------------
+
+
+def measured(one: Lowered) -> Measured:
+    """What a measurement would say; the cycle model equals the Verilog."""
+    work = Work(one.program())
+    counters = dict(work.prediction.counters)
+    up = raised(one)
+    return Measured(
+        design=one.design,
+        mapping=one.mapping,
+        cost=rtl_cost(one.program(), one.design, HARDWARE, counters, work.predicted_cycles),
+        counters=counters,
+        execs=1,
+        raised=up,
+        honest=honest_of(up, HARDWARE, MACHINE),
+        compat=compat_of(up.layer, up.dataflow, HARDWARE, up.pes),
+    )
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_causes_add_up(name: str) -> None:
+    layer, levels = DATAFLOWS[name]
+    ran = measured(lowered(layer, levels))
+    model = honest_cost(layer, levels, HARDWARE, MACHINE)
+    assert isinstance(model, Cost)
+    more = ran.cost.cycles - model.cycles
+    assert sum(cycle_causes(model, ran.honest, ran).values()) == more
+    energies = energy_causes(model, ran)
+    assert sum(energies.values()) == pytest.approx(ran.cost.energy_nj - model.energy_nj)
+    assert energies["dram_price_nj"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_page_counts_what_is_lowered() -> None:
+    layer, levels = DATAFLOWS["k x c"]
+    one = lowered(layer, levels)
+    model = honest_cost(layer, levels, HARDWARE, MACHINE)
+    assert isinstance(model, Cost)
+    there = Forward(
+        layer=layer, method="exact", dataflow=dataflow_of(levels), honest=model,
+        compat=(1.0, 1.0), strict=None, lowered=one, measured=measured(one),
+    )  # fmt: skip
+    other = replace(DEPTHWISE, count=3)
+    failed = replace(
+        there, layer=other, lowered=NotBridged("too large", Reason.MEMORY), measured=None
+    )
+    back = [Reverse(layer=layer, measured=measured(one))]
+    setting = Setting(
+        layers=LayerSet("two", (layer, other)), hardware=HARDWARE, objective=Objective.EDP,
+        methods=("exact",), budget=1,
+    )  # fmt: skip
+    text = page(setting, [there, failed], back, "the command")
+    share = 100 * layer.macs / (layer.macs + 3 * other.macs)
+    assert f"| as it is | 1 | 1 | {share:.1f} % |" in text
+    assert f"| no | 1 | 3 | {100 - share:.1f} % |" in text
+    assert "| memory | 0 | 1 |" in text
+    assert f"| RTL | {one.cycles:,} |" in text
+    row = forward_row(failed)
+    assert (row["lowered"], row["why"]) == ("no", "too large")
+    assert set(mapping_files([there], back)) == {"forward.m", "reverse.m"}
 
 
 # --- command line ----------------------------------------------------------------------------
