@@ -7,7 +7,7 @@ as one bus. docs/bridge.md says what is compared and how differences are taken a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,12 @@ class Setting:
         )
 
     @property
+    def both_buses(self) -> HonestMachine:
+        """The machine with DRAM as wide as the input and the output bus together."""
+        width = self.hardware.bus_in_bytes + self.hardware.bus_out_bytes
+        return replace(self.machine, dram_bw=width)
+
+    @property
     def accelerator(self) -> Accelerator:
         """The machine with the hardware's energies and clock."""
         return Accelerator(
@@ -101,6 +107,7 @@ class Forward:
     """A layer's best MAESTRO dataflow.
 
     Attributes:
+        wide: by the honest model with DRAM as wide as both buses together.
         strict: whether it is lowered as it is, or the first thing that is in the way.
         measured: None where it is not lowered.
     """
@@ -109,6 +116,7 @@ class Forward:
     method: str
     dataflow: Dataflow
     honest: Cost
+    wide: Cost
     compat: tuple[float, float] | Infeasible
     strict: Reason | None
     lowered: Lowered | NotBridged
@@ -168,6 +176,7 @@ def forward(setting: Setting, store: Path) -> list[Forward]:
             method=best[layer.name][0],
             dataflow=dataflow_of(own),
             honest=_feasible(honest_cost(layer, own, setting.hardware, setting.machine)),
+            wide=_feasible(honest_cost(layer, own, setting.hardware, setting.both_buses)),
             compat=_compat(layer, dataflow_of(own), setting.hardware),
             strict=kind,
             lowered=one,

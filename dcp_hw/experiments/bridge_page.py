@@ -123,6 +123,9 @@ def _forward_totals(there: Sequence[Forward]) -> list[str]:
         "| | cycles | nJ |",
         "|---|--:|--:|",
         f"| honest model, dataflow as searched | {honest[0]:,.0f} | {honest[1]:,.0f} |",
+        "| the same, DRAM as wide as both buses together "
+        f"| {_total(some, lambda x: x.wide.cycles):,.0f} "
+        f"| {_total(some, lambda x: x.wide.energy_nj):,.0f} |",
     ]
     if len(comparable) == len(some):
         same = (

@@ -57,6 +57,8 @@ def forward_row(one: Forward) -> Row:
         "method": one.method,
         "honest_cycles": one.honest.cycles,
         "honest_nj": one.honest.energy_nj,
+        "honest_steps": one.honest.steps,
+        "honest_cycles_both_buses": one.wide.cycles,
         **_compat(one.compat),
         "lowered": how(one),
         "in_the_way": one.strict or "",

@@ -427,7 +427,7 @@ def test_the_page_counts_what_is_lowered() -> None:
     model = honest_cost(layer, levels, HARDWARE, MACHINE)
     assert isinstance(model, Cost)
     there = Forward(
-        layer=layer, method="exact", dataflow=dataflow_of(levels), honest=model,
+        layer=layer, method="exact", dataflow=dataflow_of(levels), honest=model, wide=model,
         compat=(1.0, 1.0), strict=None, lowered=one, measured=measured(one),
     )  # fmt: skip
     other = replace(DEPTHWISE, count=3)
