@@ -9,6 +9,7 @@ LAYERSET  ?= mobilenetv2
 HW        ?=
 OBJECTIVE ?= edp
 MODES     ?= fixed,per-layer,example
+SEARCH    ?= exact
 LAYERS    ?=
 SEED      ?= 0
 OUT       ?= build/$(basename $(notdir $(LAYERSET)))
@@ -50,11 +51,11 @@ lock: ## Renew requirements/*.lock from requirements/*.in
 # --- hardware -----------------------------------------------------------------------
 
 GENERATE_ARGS = --layerset '$(LAYERSET)' --objective '$(OBJECTIVE)' --modes '$(MODES)' \
-    --seed '$(SEED)' --out '$(OUT)' $(if $(HW),--hw '$(HW)') $(if $(LAYERS),--layers '$(LAYERS)')
+    --seed '$(SEED)' --search '$(SEARCH)' --out '$(OUT)' $(if $(HW),--hw '$(HW)') $(if $(LAYERS),--layers '$(LAYERS)')
 
-generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES LAYERS SEED OUT]
+generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES SEARCH=exact|dcp LAYERS SEED OUT]
 	@echo 'up to date: $(OUT)' >&2
-$(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN)
+$(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN) $(if $(filter dcp,$(SEARCH)),$(TORCH))
 	$(DCP) generate $(GENERATE_ARGS)
 	@touch $@
 

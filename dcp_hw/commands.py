@@ -57,6 +57,9 @@ def _generate(subparsers: Any) -> None:
     )
     _workload(p)
     p.add_argument("--modes", default=",".join(MODES), help=f"comma-separated: {', '.join(MODES)}")
+    p.add_argument("--search", choices=("exact", "dcp"), default="exact",
+                   help="how designs are chosen: bounds and exact screening (default), or "
+                   "propagation through a predictor (docs/dcp-tensorlib.md)")  # fmt: skip
     p.add_argument("--out", type=Path, help="folder (default build/LAYERSET)")
     _common(p)
     p.set_defaults(run=run_generate)
@@ -81,6 +84,7 @@ def run_generate(options: argparse.Namespace) -> int:
         modes=modes,
         seed=options.seed,
         out=out,
+        search=options.search,
     )
     report, wrong = flow.generate(order)
     print(json.dumps(report) if options.json else summary_table(report))

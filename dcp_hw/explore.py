@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcp_hw.candidates import EXAMPLES, Candidate
-from dcp_hw.errors import DcpError
+from dcp_hw.errors import DcpError, ToolMissing
 from dcp_hw.funnel import BUDGET, EXAMPLE_BUDGET, Budget, Field, Funnel, Tally
 from dcp_hw.known import FULL, Choice, Known, Outcome
 from dcp_hw.per_layer import PerLayer
@@ -38,11 +38,26 @@ class NoDesign(DcpError):
     """The memory is too small for any candidate."""
 
 
-def plan(mode: str, layers: LayerSet, known: Known, budget: Budget | None = None) -> Plan:
+METHODS = ("exact", "dcp")
+"""How designs are chosen: by bounds and screening, or by propagation (docs/dcp-tensorlib.md)."""
+
+
+def plan(
+    mode: str,
+    layers: LayerSet,
+    known: Known,
+    budget: Budget | None = None,
+    *,
+    method: str = "exact",
+) -> Plan:
     """Designs and choices of a mode.
 
+    Args:
+        method: of modes `fixed` and `per-layer`; examples are always searched exactly.
     Raises: NoDesign if the memory is too small for every candidate.
     """
+    if method == "dcp" and mode != "example":
+        return _propagated(mode, layers, known)
     if mode == "per-layer":
         return _per_layer(layers, known, budget or BUDGET)
     bests: list[Candidate] = []
@@ -65,6 +80,19 @@ def plan(mode: str, layers: LayerSet, known: Known, budget: Budget | None = None
         raise _no_design(known)
     outcomes = known.outcomes([c.design for c in bests], layers, FULL, f"{mode}: mappings")
     return _plan(bests, outcomes, search)
+
+
+def _propagated(mode: str, layers: LayerSet, known: Known) -> Plan:
+    """Designs by propagation. Raises: ToolMissing without torch; NoDesign."""
+    try:
+        from dcp_hw import tensorlib_dcp_plan
+    except ImportError as error:
+        raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
+    search = tensorlib_dcp_plan.fixed if mode == "fixed" else tensorlib_dcp_plan.per_layer
+    found = search(tuple(layers), known)
+    if not found.candidates:
+        raise _no_design(known)
+    return _plan(found.candidates, found.choices, found.search)
 
 
 def _no_design(known: Known) -> NoDesign:

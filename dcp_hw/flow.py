@@ -38,6 +38,7 @@ class Order:
     modes: tuple[str, ...]
     seed: int
     out: Path
+    search: str = "exact"
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 
@@ -62,7 +63,7 @@ def generate(order: Order) -> tuple[dict[str, Any], list[str]]:
     }
     known = explore.Known(order.hardware, order.objective, order.jobs)
     for mode in (m for m in MODES if m in order.modes):
-        plan = explore.plan(mode, order.layerset, known)
+        plan = explore.plan(mode, order.layerset, known, method=order.search)
         report["search"].append(plan.search)
         note(f"{mode}: {len(plan.designs)} design(s) chosen, {time.monotonic() - start:.0f} s")
         _measure(order, mode, plan, report, wrong)
@@ -85,6 +86,7 @@ def write_manifest(order: Order, versions: dict[str, str]) -> None:
         "hardware": order.hardware.to_dict(),
         "objective": order.objective,
         "modes": list(order.modes),
+        "search": order.search,
         "seed": order.seed,
         "versions": versions,
         "sha256": {

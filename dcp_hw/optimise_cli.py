@@ -42,7 +42,8 @@ def add_parsers(subparsers: Any) -> None:
     )
     p.add_argument("--layerset", required=True, metavar="NAME", help="name or CSV of a layer set")
     p.add_argument("--layer", metavar="NAME", help="only this layer")
-    p.add_argument("--space", choices=("maestro",), default="maestro")
+    p.add_argument("--space", choices=("maestro", "tensorlib"), default="maestro",
+                   help="tensorlib: designs of `generate`; --hw is its YAML file")  # fmt: skip
     p.add_argument("--level", choices=("layer", "model"), default="layer",
                    help="a dataflow for each layer, or one for all")  # fmt: skip
     p.add_argument("--objective", type=_objectives, default=("edp",), metavar="A,B",
@@ -157,6 +158,10 @@ def main_optimise(options: argparse.Namespace) -> int:
         from dcp_hw.optimise_predictor import load_frozen
     except ImportError as error:
         raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
+    if options.space == "tensorlib":
+        from dcp_hw import tensorlib_dcp_cli
+
+        return tensorlib_dcp_cli.optimise(options)
     from dcp_hw.optimise import optimise
     from dcp_hw.progress import progress
 

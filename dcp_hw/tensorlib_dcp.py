@@ -9,10 +9,12 @@ layers. docs/dcp-tensorlib.md explains it.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,11 +22,12 @@ from dcp_hw.candidates import Candidate
 from dcp_hw.errors import InputError
 from dcp_hw.hardware import Hardware
 from dcp_hw.metrics import Infeasible
-from dcp_hw.tensorlib_dcp_code import ARRAY, decode_array
-from dcp_hw.tensorlib_dcp_form import Context, Form, context_of, harden, pin, random_form
+from dcp_hw.tensorlib_dcp_code import ARRAY, AT, Floats, Integers, decode_array, encode_array
+from dcp_hw.tensorlib_dcp_form import Context, Form, context_of, form_of, harden, pin, random_form
 from dcp_hw.workload import Layer
 from predictors.interface import PredictorError
 from predictors.tensorlib import SHIPPED, DesignPredictor, load
+from predictors.tensorlib_form import through
 
 MOST_CHECKS = 16
 WEIGHTS = {"latency": (1.0, 0.0), "energy": (0.0, 1.0), "edp": (1.0, 1.0)}
@@ -32,6 +35,12 @@ WEIGHTS = {"latency": (1.0, 0.0), "energy": (0.0, 1.0), "edp": (1.0, 1.0)}
 _PENALTY = 3.0
 """Of a bank that overflows, per unit of its log excess."""
 _UNFIT, _FITS = 1e3, 1e-6
+_SHARPNESS = 4.0
+"""How much more a layer's better programs say of an array's gradient."""
+_SPLITS_EACH = 3
+"""Memory splits of one array and shape that the last round looks at."""
+_OTHERS = 0.02
+"""Share of the gradient that programs have which are not the best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,8 @@ class Descent:
     """How arrays and programs move.
 
     Attributes:
-        steps: T; 0: only the starts.
+        rounds: arrays and steps: so many arrays move so many steps, the best of them go on.
+        last: designs and steps: of the best designs that were passed, only the programs move.
         rate, last_rate: step of Adam, and its last as a share of the first.
         renew_every: steps between renewals: the worse half goes on near the better; 0: never.
         noise: of renewed numbers, in logs and logits.
@@ -48,11 +58,12 @@ class Descent:
             them.
     """
 
-    steps: int = 80
-    rate: float = 0.15
+    rounds: tuple[tuple[int, int], ...] = ((96, 16), (32, 24))
+    last: tuple[int, int] = (32, 36)
+    rate: float = 0.3
     last_rate: float = 0.1
     renew_every: int = 10
-    noise: float = 0.3
+    noise: float = 0.6
     temperature: float = 1.0
     discrete: bool = True
 
@@ -62,17 +73,23 @@ class Settings:
     """A search.
 
     Attributes:
-        starts: arrays that move, per layer or per network; screened: random ones of which the
-            predictor chooses them.
+        screened: random arrays, per layer or per network, of which the predictor chooses those
+            that move.
+        programs: of each layer on each array.
         checks: designs that are searched exactly; at most 16.
         descent: None: no gradient step ("DCP without gradients").
     """
 
-    starts: int = 24
-    screened: int = 384
+    screened: int = 256
+    programs: int = 4
     checks: int = MOST_CHECKS
     descent: Descent | None = Descent()
     seed: int = 1
+
+
+LAYER = Settings(screened=512, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24)))
+MODEL = Settings()
+"""Searches of single layers, and of a network on one design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +100,7 @@ class Proposal:
         value: weighted log of the predicted objective, of the network at model level.
         cycles, energy_nj: of each layer of the group, one occurrence.
         fits: whether all programs were predicted to fit.
-        code: l x 42, of the best that was passed.
+        codes: l x 42, of the best programs that were passed.
     """
 
     candidate: Candidate
@@ -91,7 +108,7 @@ class Proposal:
     cycles: tuple[float, ...]
     energy_nj: tuple[float, ...]
     fits: bool
-    code: Tensor
+    codes: Integers
 
 
 def load_predictor(path: Path | None = None) -> DesignPredictor:
@@ -131,18 +148,38 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Of a arrays with l programs each: value, fits: a; loss: a number; the others a x l."""
+    """Of a arrays with p programs for each of l layers.
+
+    Attributes:
+        value: a, weighted log of the objective, each layer on its best program; loss: a number.
+        over: a, log excess of those programs, all layers together; fits: a.
+        own: a x l x p, each program's score.
+        latency, energy, scores: a x l, of the best programs; codes: a x l x 42.
+    """
 
     value: Tensor
     loss: Tensor
-    fits: Tensor
+    over: Tensor
+    own: Tensor
     latency: Tensor
     energy: Tensor
-    over: Tensor
+    scores: Tensor
+    codes: Tensor
+
+    @property
+    def rank(self) -> Tensor:
+        """What is least for the best arrays, those that do not fit included; a."""
+        return self.value + _PENALTY * self.over
 
 
-_Best = dict[tuple[int, ...], tuple[float, Tensor, Tensor, Tensor]]
-"""Design -> value, codes, and logs of cycles and nJ of the best programs that were passed."""
+@dataclass(slots=True)
+class _Best:
+    """The best programs that were passed on a design; l each, `codes` l x 42."""
+
+    scores: Floats
+    latency: Floats
+    energy: Floats
+    codes: Integers
 
 
 class _Task:
@@ -153,66 +190,117 @@ class _Task:
         predictor: DesignPredictor,
         objective: str,
         descent: Descent,
-        groups: int,
+        counts: Tensor,
         *,
         frozen: bool = False,
     ) -> None:
-        self.frozen = frozen
         self.predictor, self.weights, self.descent = predictor, WEIGHTS[objective], descent
-        self.best: list[_Best] = [{} for _ in range(groups)]
+        self.counts, self.frozen = counts, frozen
+        self.best: list[dict[tuple[int, ...], _Best]] = [{} for _ in counts]
 
-    def evaluate(self, form: Form, context: Context, counts: Tensor) -> tuple[_Seen, Tensor]:
-        """Predicted values of arrays with their programs, and the codes.
+    def evaluate(self, form: Form, context: Context) -> _Seen:
+        """Predicted values of arrays with their programs.
 
         Raises: InputError if the predictor gives numbers that are not finite.
         """
         points, code = harden(form, context, self.descent.temperature)
         found = self.predictor(points)
-        a, layers = form.lanes.shape[:2]
-        shape = (a, layers)
+        a, layers = len(form.array), self.counts.shape[1]
+        shape = (a, layers, -1)
         latency, energy = found.log_latency.reshape(shape), found.log_energy.reshape(shape)
         over = torch.relu(found.excess).sum(1).reshape(shape)
-        often = counts.repeat_interleave(a // len(counts), 0).log()
-        logs = [(part + often).logsumexp(1) for part in (latency, energy)]
-        value = self.weights[0] * logs[0] + self.weights[1] * logs[1]
-        if not bool(torch.isfinite(value).all()):
+        own = self.weights[0] * latency + self.weights[1] * energy + _PENALTY * over
+        if not bool(torch.isfinite(own).all()):
             raise InputError("the predictor gives numbers that are not finite; train it again")
-        fits = (over.detach() <= _FITS).all(1)
-        loss = value.sum() + _PENALTY * over.sum() / layers**0.5
-        parts = (value, loss, fits, latency, energy, over)
-        return _Seen(*(x if x is loss else x.detach() for x in parts)), code
+        ranked = (own + _UNFIT * (over > _FITS)).detach()
+        share = torch.softmax(-_SHARPNESS * ranked, dim=2)
+        pick = ranked.argmin(2, keepdim=True)
 
-    def score(self, seen: _Seen) -> Tensor:
-        """What is least for the best arrays, those that do not fit included; a."""
-        return seen.value + _PENALTY * seen.over.sum(1) / seen.over.shape[1] ** 0.5
+        def chosen(part: Tensor) -> Tensor:
+            return through(part.gather(2, pick).squeeze(2), (share * part).sum(2))
 
-    def passed(self, seen: _Seen, code: Tensor) -> None:
-        """Nothing; keeps designs that are better than before."""
-        value = (seen.value + _UNFIT * (~seen.fits)).tolist()
-        keys = code[:, 0, : len(ARRAY)].tolist()
-        each = len(keys) // len(self.best)
-        for n, (key, mine) in enumerate(zip(map(tuple, keys), value, strict=True)):
-            best = self.best[n // each]
-            if key not in best or mine < best[key][0]:
-                best[key] = (mine, code[n], seen.latency[n], seen.energy[n])
+        often = self.counts.repeat_interleave(a // len(self.counts), 0).log()
+        best, used = chosen(latency), chosen(energy)
+        logs = [(part + often).logsumexp(1) for part in (best, used)]
+        value = self.weights[0] * logs[0] + self.weights[1] * logs[1]
+        excess = chosen(over).sum(1) / layers**0.5
+        loss = (value + _PENALTY * excess).sum() + _OTHERS * own.sum()
+        codes = code.reshape(a, layers, -1, code.shape[-1])
+        index = pick[..., None].expand(-1, -1, 1, code.shape[-1])
+        return _Seen(
+            value=value.detach(),
+            loss=loss,
+            over=excess.detach(),
+            own=own.detach(),
+            latency=best.detach(),
+            energy=used.detach(),
+            scores=ranked.gather(2, pick).squeeze(2),
+            codes=codes.gather(2, index).squeeze(2),
+        )
 
-    def descend(
-        self, form: Form, context: Context, counts: Tensor, random: torch.Generator
+    def passed(self, seen: _Seen) -> None:
+        """Nothing; keeps each layer's best program on every design."""
+        codes, scores, latency, energy = (
+            part.numpy() for part in (seen.codes, seen.scores, seen.latency, seen.energy)
+        )
+        each = len(codes) // len(self.best)
+        for n, key in enumerate(map(tuple, codes[:, 0, : len(ARRAY)].tolist())):
+            known = self.best[n // each]
+            best = known.get(key)
+            if best is None:
+                known[key] = _Best(*(part[n].copy() for part in (scores, latency, energy, codes)))
+                continue
+            better = scores[n] < best.scores
+            if better.any():
+                best.scores[better], best.latency[better] = scores[n, better], latency[n, better]
+                best.energy[better], best.codes[better] = energy[n, better], codes[n, better]
+
+    def descend(self, form: Form, context: Context, random: torch.Generator) -> None:
+        """Nothing; moves arrays and programs, and keeps what they pass.
+
+        Args:
+            context: of one array of each group.
+        """
+        done, whole = 0, sum(steps for _, steps in self.descent.rounds)
+        for number, steps in self.descent.rounds:
+            form = self._fewer(form, context, number)
+            self._round(form, context.times(number), random, range(done, done + steps), whole)
+            done += steps
+        number, steps = self.descent.last
+        if steps and not self.frozen:
+            self.frozen = True
+            codes = np.concatenate([_distinct(best, number) for best in self.best])
+            programs = context.layers.shape[1] // self.counts.shape[1]
+            form = form_of(torch.from_numpy(codes), programs, self.descent.noise, random)
+            self._round(form, context.times(number), random, range(steps), steps)
+
+    @torch.no_grad()
+    def _fewer(self, form: Form, context: Context, number: int) -> Form:
+        """The best arrays of each group."""
+        each = len(form.array) // len(self.best)
+        seen = self.evaluate(form, context.times(each))
+        self.passed(seen)
+        order = seen.rank.reshape(-1, each).argsort(1)[:, torch.arange(number) % each]
+        first = torch.arange(len(self.best))[:, None] * each
+        return form.take((order + first).flatten())
+
+    def _round(
+        self, form: Form, context: Context, random: torch.Generator, steps: range, whole: int
     ) -> None:
-        """Nothing; moves arrays and programs, and keeps what they pass."""
         descent = self.descent
         moving = self._moving(form)
-        adam = torch.optim.Adam([part.requires_grad_() for part in moving],
-                                lr=descent.rate, betas=(0.8, 0.95))  # fmt: skip
+        adam = torch.optim.Adam(
+            [part.requires_grad_() for part in moving], lr=descent.rate, betas=(0.8, 0.95)
+        )
         best = torch.full((len(form.array),), torch.inf, dtype=torch.float64)
         kept = form.take(torch.arange(len(best)))
-        for step in range(descent.steps):
-            share = descent.last_rate ** (step / max(1, descent.steps - 1))
+        for step in steps:
+            share = descent.last_rate ** (step / max(1, whole - 1))
             adam.param_groups[0]["lr"] = descent.rate * share
-            seen, code = self.evaluate(form, context, counts)
-            self.passed(seen, code)
-            better = self.score(seen) < best
-            best = torch.where(better, self.score(seen), best)
+            seen = self.evaluate(form, context)
+            self.passed(seen)
+            better = seen.rank < best
+            best = torch.where(better, seen.rank, best)
             for mine, now in zip(kept.tensors(), form.tensors(), strict=True):
                 mine[better] = now.detach()[better]
             adam.zero_grad()
@@ -221,11 +309,39 @@ class _Task:
                 for part in (form.array, form.split, form.order):
                     part.grad = torch.zeros_like(part)
             adam.step()
+            noise = descent.noise * share
             if descent.renew_every and (step + 1) % descent.renew_every == 0:
-                self._renew(form, kept, best, descent.noise * share, random)
+                self._renew_programs(form, seen.own, noise, random)
+                if (step + 1) % (2 * descent.renew_every) == 0:
+                    self._renew(form, kept, best, noise, random)
+
+    def _moving(self, form: Form) -> list[Tensor]:
+        return form.programs() if self.frozen else form.tensors()
+
+    def _renew_programs(
+        self, form: Form, own: Tensor, noise: float, random: torch.Generator
+    ) -> None:
+        """Nothing; puts the worse programs of each layer near its better ones.
+
+        Args:
+            own: a x l x p, their scores.
+        """
+        number = own.shape[2]
+        if number < 2:
+            return
+        order = own.argsort(2)
+        good, bad = order[..., : number // 2], order[..., number - number // 2 :]
         with torch.no_grad():
-            seen, code = self.evaluate(form, context, counts)
-        self.passed(seen, code)
+            for part in form.programs():
+                whole = part.view(*own.shape, *part.shape[2:])
+                tail = (1,) * (part.ndim - 2)
+
+                def at(which: Tensor, part: Tensor = whole, tail: tuple[int, ...] = tail) -> Tensor:
+                    return which.view(*which.shape, *tail).expand(*which.shape, *part.shape[3:])
+
+                taken = whole.gather(2, at(good))
+                drawn = torch.randn(taken.shape, generator=random, dtype=torch.float64)
+                whole.scatter_(2, at(bad), taken + noise * drawn)
 
     def _renew(
         self, form: Form, kept: Form, best: Tensor, noise: float, random: torch.Generator
@@ -233,44 +349,67 @@ class _Task:
         """Nothing; puts the worse half of each group near the best points of the better half.
 
         Args:
-            best: a, least score of each array so far; changed.
+            best: a, least rank of each array so far; changed.
         """
         scores = best.reshape(len(self.best), -1)
         each = scores.shape[1]
         order = scores.argsort(1) + each * torch.arange(len(scores))[:, None]
         good, bad = order[:, : each // 2].flatten(), order[:, each - each // 2 :].flatten()
-        pairs = zip(self._moving(kept), self._moving(form), strict=True)
         with torch.no_grad():
-            for mine, now in pairs:
+            for mine, now in zip(self._moving(kept), self._moving(form), strict=True):
                 drawn = torch.randn(mine[good].shape, generator=random, dtype=torch.float64)
                 now[bad] = mine[good] + noise * drawn
         best[bad] = torch.inf
 
-    def _moving(self, form: Form) -> list[Tensor]:
-        return form.programs() if self.frozen else form.tensors()
 
-
-def _proposals(best: _Best, number: int, hardware: Hardware) -> list[Proposal]:
-    """The predicted best designs, best first; those that fit before those that do not."""
-    found: list[Proposal] = []
-    for value, code, latency, energy in sorted(best.values(), key=lambda one: one[0]):
-        if len(found) == number:
+def _distinct(found: dict[tuple[int, ...], _Best], number: int) -> Integers:
+    """Codes (number x l x 42) of the best designs, few of one array and shape."""
+    order = sorted(found.values(), key=lambda best: float(best.scores.sum()))
+    taken: list[Integers] = []
+    often: Counter[tuple[int, ...]] = Counter()
+    for best in order:
+        key = tuple(best.codes[0, : AT["share_input"]].tolist())
+        often[key] += 1
+        if often[key] <= _SPLITS_EACH:
+            taken.append(best.codes)
+        if len(taken) == number:
             break
-        candidate = decode_array(code[0].numpy(), hardware)
+    return np.stack([taken[n % len(taken)] for n in range(number)])
+
+
+def _proposals(
+    found: dict[tuple[int, ...], _Best],
+    counts: Floats,
+    weights: tuple[float, float],
+    number: int,
+    hardware: Hardware,
+) -> list[Proposal]:
+    """The predicted best designs, best first; those that fit before those that do not."""
+
+    def value(best: _Best) -> float:
+        cycles, energy = counts @ np.exp(best.latency), counts @ np.exp(best.energy)
+        unfit = best.scores.max() > _UNFIT / 2
+        return float(weights[0] * np.log(cycles) + weights[1] * np.log(energy) + _UNFIT * unfit)
+
+    out: list[Proposal] = []
+    for mine, best in sorted(((value(x), x) for x in found.values()), key=lambda pair: pair[0]):
+        if len(out) == number:
+            break
+        candidate = decode_array(best.codes[0], hardware)
         if isinstance(candidate, Infeasible):
             continue  # a bank would be empty
-        fits = value < _UNFIT / 2
-        found.append(
+        fits = mine < _UNFIT / 2
+        out.append(
             Proposal(
                 candidate=candidate,
-                value=value if fits else value - _UNFIT,
-                cycles=tuple(latency.exp().tolist()),
-                energy_nj=tuple(energy.exp().tolist()),
+                value=mine if fits else mine - _UNFIT,
+                cycles=tuple(np.exp(best.latency).tolist()),
+                energy_nj=tuple(np.exp(best.energy).tolist()),
                 fits=fits,
-                code=code,
+                codes=best.codes,
             )
         )
-    return found
+    return out
 
 
 def propose(
@@ -289,24 +428,23 @@ def propose(
         only: this design: programs move, arrays do not.
     """
     random = [_generator(group, settings.seed) for group in groups]
-    context = context_of([group.layers for group in groups], hardware)
+    context = context_of([group.layers for group in groups], hardware, settings.programs)
     counts = torch.tensor([group.counts for group in groups], dtype=torch.float64)
-    descent = settings.descent or Descent(steps=0)
-    task = _Task(predictor, objective, descent, len(groups), frozen=only is not None)
+    descent = settings.descent or Descent(rounds=(), last=(0, 0))
+    task = _Task(predictor, objective, descent, counts, frozen=only is not None)
     wide = context.times(settings.screened)
     form = random_form(wide, random)
     if only is not None:
-        pin(form, only)
+        pin(form, torch.from_numpy(encode_array(only))[None])
     with torch.no_grad():
-        seen, code = task.evaluate(form, wide, counts)
-    task.passed(seen, code)
+        task.passed(task.evaluate(form, wide))
     if settings.descent is not None:
-        order = task.score(seen).reshape(len(groups), -1).argsort(1)[:, : settings.starts]
-        first = torch.arange(len(groups))[:, None] * settings.screened
-        form = form.take((order + first).flatten())
-        task.descend(form, context.times(settings.starts), counts, random[0])
-    checks = min(settings.checks, MOST_CHECKS)
-    return [_proposals(best, checks, hardware) for best in task.best]
+        task.descend(form, context, random[0])
+    number = min(settings.checks, MOST_CHECKS)
+    return [
+        _proposals(best, often, task.weights, number, hardware)
+        for best, often in zip(task.best, counts.numpy(), strict=True)
+    ]
 
 
 def _generator(group: Group, seed: int) -> torch.Generator:

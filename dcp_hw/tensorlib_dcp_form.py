@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcp_hw.candidates import SPLITS, Candidate
+from dcp_hw.candidates import SPLITS
 from dcp_hw.hardware import Hardware
 from dcp_hw.problem import LOOPS, problem_of
 from dcp_hw.space import letters, space
@@ -26,7 +26,6 @@ from dcp_hw.tensorlib_dcp_code import (
     LANES,
     NAMES,
     array_table,
-    encode_array,
     layer_numbers,
     machine_numbers,
     style_fields,
@@ -38,6 +37,8 @@ from tensorlib.design_check import MAX_AXIS
 K, C, Y, X, R, S = range(6)
 _OF = {name: n for n, name in enumerate(ARRAY_NAMES)}
 _LAYER = {name: n for n, name in enumerate(LAYER_NAMES)}
+MOST_LANES = 127
+"""What a lane digit counts to."""
 MOST_K = 128
 """Channels of a loaded tile: as many as scale parameters have room for."""
 
@@ -116,8 +117,9 @@ def arrays() -> _Arrays:
     )
 
 
-def context_of(groups: Sequence[Sequence[Layer]], hardware: Hardware) -> Context:
-    """The context of groups of equally many layers on one hardware."""
+def context_of(groups: Sequence[Sequence[Layer]], hardware: Hardware, programs: int = 1) -> Context:
+    """The context of groups of equally many layers on one hardware, each layer repeated."""
+    groups = [[layer for layer in group for _ in range(programs)] for group in groups]
     nests = [[problem_of(layer) for layer in group] for group in groups]
     rows = [
         [layer_numbers(layer, nest) for layer, nest in zip(group, some, strict=True)]
@@ -163,18 +165,45 @@ def _random(number: int, layers: int, log_pes: Tensor, generator: torch.Generato
     )
 
 
-def pin(form: Form, candidate: Candidate) -> None:
-    """Nothing; makes all arrays of a form those of one design, too firmly for noise to change."""
-    code = encode_array(candidate)
-    known, firm = arrays(), 1e6
-    style = torch.from_numpy(code[AT["axis_1"] : AT["rows"]])
-    at = int((known.fields == style).all(1).nonzero()[0])
-    split = SPLITS.index(tuple(code[-3:].tolist()))
-    form.array = form.array * 0
-    form.array[:, at] = firm
-    form.split = form.split * 0
-    form.split[:, split] = firm
-    form.log_rows = torch.full_like(form.log_rows, float(np.log(code[AT["rows"]])))
+def pin(form: Form, code: Tensor) -> None:
+    """Nothing; makes the arrays of a form those of codes.
+
+    Args:
+        code: a x 16 or more whole numbers, or 1 x 16 for all.
+    """
+    known, firm = arrays(), 1e3
+    style = code[:, None, AT["axis_1"] : AT["rows"]]
+    share = code[:, None, AT["share_input"] : AT["share_output"] + 1]
+    splits = (known.splits * 20).round().long()
+    form.array = firm * (known.fields == style).all(2).double().expand_as(form.array)
+    form.split = firm * (splits == share).all(2).double().expand_as(form.split)
+    form.log_rows = code[:, AT["rows"]].double().log().expand_as(form.log_rows).clone()
+
+
+def form_of(codes: Tensor, programs: int, noise: float, random: torch.Generator) -> Form:
+    """A form near codes a x l x 42: each layer's program once as it is, the others with noise."""
+    a, layers = codes.shape[:2]
+    each = codes.repeat_interleave(programs, 1).double()
+    lanes = each[..., len(ARRAY) : len(ARRAY) + len(LANES)].unflatten(2, (2, 6))
+    sizes = each[..., AT["kt"] : AT["kt"] + 7].log()
+    order = torch.nn.functional.one_hot(each[..., AT["tile_order"]].long(), 3).double()
+    form = Form(
+        array=torch.zeros(a, len(arrays().table), dtype=torch.float64),
+        split=torch.zeros(a, len(SPLITS), dtype=torch.float64),
+        log_rows=torch.zeros(a, dtype=torch.float64),
+        lanes=lanes.log(),
+        tile=sizes[..., :4],
+        parts=sizes[..., [0, 2, 3]] - sizes[..., 4:],
+        order=order,
+        trim=each[..., AT["trim"]] - 0.5,
+        lead=each[..., AT["lead"]].log(),
+    )
+    pin(form, codes[:, 0])
+    other = (torch.arange(layers * programs) % programs > 0).double()[:, None]
+    for part in form.programs():
+        drawn = torch.randn(part.shape, generator=random, dtype=torch.float64)
+        part += noise * drawn * other.reshape(-1, *[1] * (part.ndim - 2))
+    return form
 
 
 # --- legal codes --------------------------------------------------------------------
@@ -278,7 +307,36 @@ def _lanes(logs: Tensor, table: Tensor, rows: Tensor, cols: Tensor, context: Con
             n = torch.where(mask[:, :, axis, loop] & keep[:, :, axis, loop], n, torch.ones_like(n))
             lanes[..., axis, loop] = n
             left[..., axis] = torch.floor(left[..., axis] / n)
+    _share_banks(lanes, table, cols, context)
+    _diagonal_pairs(lanes, table)
     return lanes
+
+
+def _diagonal_pairs(lanes: Tensor, table: Tensor) -> None:
+    """Nothing; leaves y and r, or x and s, or one loop, on arrays with a diagonal input."""
+    diagonal = (table[:, _OF["diagonal"], None] > 0.5) & (lanes > 1).any(-1).all(-1)
+    loops = (lanes > 1).any(2)
+    pair = (loops[..., Y] & loops[..., R]) | (loops[..., X] & loops[..., S])
+    lanes[..., 1, :] = torch.where(
+        (diagonal & ~pair)[..., None], torch.ones_like(lanes[..., 1, :]), lanes[..., 1, :]
+    )
+
+
+def _share_banks(lanes: Tensor, table: Tensor, cols: Tensor, context: Context) -> None:
+    """Nothing; takes taps off ports that share input banks, and off words of 4 pixels."""
+    depthwise = context.layers[:, :, _LAYER["depthwise"]] > 0
+    one = torch.ones_like(lanes[..., 0, 0])
+    slots = _slots(table, one * cols[:, None], context)
+    c2, wide = lanes[..., 1, C], lanes[..., 0, K] > 1
+    dense_ok = (slots == 1) | ((c2 >= slots) & (c2 % slots == 0))
+    s_ok = torch.where(depthwise, (slots == 1) | (wide & (lanes[..., 1, S] <= slots)), dense_ok)
+    r_ok = torch.where(depthwise, slots == 1, dense_ok)
+    lanes[..., 1, R] = torch.where(r_ok, lanes[..., 1, R], one)
+    lanes[..., 1, S] = torch.where(s_ok, lanes[..., 1, S], one)
+    n_s = lanes[..., S].prod(2)
+    taps = torch.ceil(context.layers[:, :, S] / n_s) * context.layers[:, :, _LAYER["dilation"]]
+    split = (context.layers[:, :, _LAYER["c4"]] > 0) & (n_s > 1) & (taps % 4 != 0)
+    lanes[..., S] = torch.where(split[..., None], torch.ones_like(lanes[..., S]), lanes[..., S])
 
 
 def _single(logs: Tensor, table: Tensor) -> Tensor:
@@ -309,7 +367,7 @@ def _legal(
         return (table[:, _OF[name]] > 0.5)[:, None]
 
     if loop in (Y, X):
-        return _even(size, n)
+        return _even(size, n.clamp(max=MOST_LANES))
     if loop in (R, S):
         best = one
         for d in range(2, 17):
@@ -328,7 +386,9 @@ def _legal(
             )  # fmt: skip
             whole = torch.where(slots > 1, several, whole)
         chained = flag("chain_input") & flag(f"chain_{axis + 1}")
-        return torch.where(chained, torch.minimum(left, size), whole)
+        held = torch.where(wanted < 1.5, one, torch.minimum(left, size))
+        held = torch.where(torch.ceil(size / held) * held > blocks * 16, one, held)
+        return torch.where(chained, held, whole)
     if axis == 1:
         found = _even(blocks, torch.minimum(n, blocks))
     else:
@@ -394,14 +454,15 @@ def _tiles(
     depthwise, c4 = of["depthwise"] > 0, of["c4"] > 0
     one = torch.ones_like(tile[..., 0])
     # channels: whole blocks of 16 unless it is all of them, and no more than have parameters
-    block = (16 / kinds.unit.clamp(max=16)).ceil()
+    block = _block(kinds.unit)
     most = torch.floor(MOST_K / n[..., K]).clamp(min=1)
     kt = torch.minimum(tile[..., K], torch.maximum(torch.floor(most / block) * block, one))
     aligned = torch.ceil(kt / block) * block
     kt = torch.where((kt == whole[..., K]) & (kinds.outer == 1), kt, aligned)
     single = kinds.bytes & depthwise & (kinds.outer > 1)
-    kt = torch.where(single, one, kt)
-    block = torch.where(kinds.bytes, one, (16 / kinds.ci.clamp(max=16)).ceil())
+    k_tile = n[..., K] * kt
+    kt = torch.where(single & (k_tile < of["k"]) & (of["k"] % k_tile != 0), one, kt)
+    block = torch.where(kinds.bytes, one, _block(kinds.ci))
     ct = tile[..., C]
     aligned = torch.minimum(
         torch.ceil(ct / block) * block, torch.ceil(whole[..., C] / block) * block
@@ -414,7 +475,17 @@ def _tiles(
     taps = torch.ceil(of["s"] / n[..., S])
     row = torch.floor((15 - (taps - 1) * of["dilation"]) / of["stride"]) + 1
     xt = torch.where(kinds.bytes & (kinds.slots > 1), torch.minimum(xt, row.clamp(min=1)), xt)
-    tile = torch.stack([kt, ct, tile[..., 2], xt], dim=-1)
+    yt = tile[..., 2]
+    diagonal = table[:, _OF["diagonal"], None] > 0.5
+    for at, (loop, tap, name) in enumerate(((Y, R, "r"), (X, S, "s"))):
+        reach = torch.ceil(of[name] / n[..., tap]) * of["dilation"] / of["stride"]
+        both = diagonal & (n[..., loop] > 1) & (n[..., tap] > 1)
+        yt, xt = (
+            (torch.where(both, reach.round().clamp(min=1), yt), xt)
+            if at == 0
+            else (yt, torch.where(both, reach.round().clamp(min=1), xt))
+        )
+    tile = torch.stack([kt, ct, yt, xt], dim=-1)
     parts = form.parts.detach().exp().round().clamp(min=1)
     parts = torch.minimum(parts, tile[..., [0, 2, 3]])
     cut = (torch.ceil(of["c"] / (n[..., C] * ct)) <= 1) | depthwise
@@ -422,6 +493,14 @@ def _tiles(
     ks = torch.ceil(kt / parts[..., 0])
     parts_k = torch.where((ks * kinds.unit) % 16 == 0, parts[..., 0], one)
     return tile, torch.stack([parts_k, parts[..., 1], parts[..., 2]], dim=-1)
+
+
+def _block(unit: Tensor) -> Tensor:
+    """The least number of units that makes a multiple of 16."""
+    found = 16 * torch.ones_like(unit)
+    for n in (8, 4, 2, 1):
+        found = torch.where(unit % (16 / n) == 0, n * torch.ones_like(unit), found)
+    return found
 
 
 def _code(

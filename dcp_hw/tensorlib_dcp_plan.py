@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from dcp_hw.per_layer import FAR, MAX_DESIGNS, PerLayer, Table
 from dcp_hw.process import note
 from dcp_hw.space import buses, shapes_of, space
 from dcp_hw.tensorlib_dcp import (
+    LAYER,
+    MODEL,
     MOST_CHECKS,
     Descent,
     Group,
@@ -34,7 +37,7 @@ from dcp_hw.tensorlib_dcp import (
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 
-QUICK_DESIGNS, FULL_DESIGNS = 8, 2
+QUICK_DESIGNS, FULL_DESIGNS = 5, 1
 OWN_CHECKS, SHARED_CHECKS = 6, 10
 """Per layer: designs proposed for it alone, and designs that all layers are checked on."""
 
@@ -77,10 +80,18 @@ def proposals(
     return found, seconds
 
 
-def fixed(layers: Sequence[Layer], known: Known, settings: Settings | None = None) -> Chosen:
-    """One design for a network; of 16 the better half are searched, and the two best in full."""
-    predictor = _predictor(known.hardware)
-    (found,), seconds = proposals(layers, "model", known, settings or Settings(), predictor)
+def fixed(
+    layers: Sequence[Layer], known: Known, *, gradients: bool = True, weights: Path | None = None
+) -> Chosen:
+    """One design for a network; of 16 the best five are searched, and the best of those in full.
+
+    Args:
+        gradients: False: the screened arrays are checked as they are.
+        weights: checkpoint, the shipped one by default.
+    """
+    predictor = _predictor(known.hardware, weights)
+    settings = MODEL if gradients else replace(MODEL, descent=None)
+    (found,), seconds = proposals(layers, "model", known, settings, predictor)
     pool = {proposal.candidate.design.name: proposal.candidate for proposal in found}
     layers = list(layers)
     known.screen([(c.design, layers) for c in pool.values()], "fixed: proposals")
@@ -89,6 +100,8 @@ def fixed(layers: Sequence[Layer], known: Known, settings: Settings | None = Non
         return known.screened_value(pool[name].design, layers)
 
     names = sorted(pool, key=screened)
+    if not names:
+        return Chosen([], {}, {}, 0, seconds)
     for effort, most in ((QUICK, QUICK_DESIGNS), (FULL, FULL_DESIGNS)):
         names = _searched(names[:most], pool, layers, known, effort)
     best = [pool[name] for name in names[:1]]
@@ -97,9 +110,9 @@ def fixed(layers: Sequence[Layer], known: Known, settings: Settings | None = Non
     return Chosen(best, outcomes, search, len(pool) * len(layers), seconds)
 
 
-def _predictor(hardware: Hardware) -> DesignPredictor:
-    predictor = load_predictor()
-    check_machine(None, hardware)
+def _predictor(hardware: Hardware, weights: Path | None) -> DesignPredictor:
+    predictor = load_predictor(weights)
+    check_machine(weights, hardware)
     return predictor
 
 
@@ -115,6 +128,85 @@ def _searched(
         return network_value(known.objective, costs)
 
     return sorted(names, key=order)
+
+
+# --- each layer alone ---------------------------------------------------------------
+
+
+LAYER_QUICK, LAYER_FULL = 4, 1
+"""Of a layer's 16 designs: those whose mappings get a quick and a full search."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBest:
+    """A layer's best design of those checked; None without one that runs it.
+
+    Attributes:
+        predicted: cycles and nJ of the best program that propagation passed on it.
+        calls: designs that were checked on the layer.
+    """
+
+    layer: Layer
+    candidate: Candidate | None
+    outcome: Outcome | None
+    predicted: tuple[float, float]
+    calls: int
+
+
+def layer_bests(
+    layers: Sequence[Layer],
+    known: Known,
+    *,
+    gradients: bool = True,
+    weights: Path | None = None,
+) -> tuple[list[LayerBest], float]:
+    """The best of at most 16 designs for every layer, and CPU seconds of propagation."""
+    predictor = _predictor(known.hardware, weights)
+    settings = LAYER if gradients else replace(LAYER, descent=None)
+    found, seconds = proposals(layers, "layer", known, settings, predictor)
+    pairs = [(x, {p.candidate.design.name: p for p in some})
+             for x, some in zip(layers, found, strict=True)]  # fmt: skip
+    known.screen([(p.candidate.design, [x]) for x, some in pairs for p in some.values()],
+                 "layers: proposals")  # fmt: skip
+    costs: Table = dict(known.screened)
+    for effort, most in ((QUICK, LAYER_QUICK), (FULL, LAYER_FULL)):
+        wanted = [(p.candidate.design, x) for x, some in pairs
+                  for p in _ranked(x, some, costs, known)[:most]]  # fmt: skip
+        searched = known.pairs(wanted, effort, f"layers: {effort} search")
+        costs |= {pair: cost_of(outcome) for pair, outcome in searched.items()}
+    bests = []
+    for layer, some in pairs:
+        best = next(iter(_ranked(layer, some, costs, known)), None)
+        outcome = None
+        if best is not None:
+            name = best.candidate.design.name, layer.name
+            outcome = known.table.get((*name, FULL)) or known.table.get((*name, QUICK))
+        bests.append(
+            LayerBest(
+                layer=layer,
+                candidate=best.candidate if best else None,
+                outcome=outcome,
+                predicted=(best.cycles[0], best.energy_nj[0]) if best else (FAR, FAR),
+                calls=len(some),
+            )
+        )
+    return bests, seconds
+
+
+def _ranked(layer: Layer, some: dict[str, Proposal], costs: Table, known: Known) -> list[Proposal]:
+    """A layer's proposals by what is known of them exactly; searched ones before others."""
+
+    def order(name: str) -> tuple[bool, float]:
+        cost = costs[name, layer.name]
+        fresh = not any((name, layer.name, effort) in known.table for effort in (QUICK, FULL))
+        value = network_value(known.objective, [(1, cost)])
+        return (fresh and _any_searched(layer, some, known), value)
+
+    return [some[name] for name in sorted(some, key=order)]
+
+
+def _any_searched(layer: Layer, some: dict[str, Proposal], known: Known) -> bool:
+    return any((name, layer.name, QUICK) in known.table for name in some)
 
 
 # --- per layer ----------------------------------------------------------------------
@@ -145,13 +237,17 @@ class _Assigned(PerLayer):
         return choices
 
 
-def per_layer(layers: Sequence[Layer], known: Known, settings: Settings | None = None) -> Chosen:
+def per_layer(
+    layers: Sequence[Layer], known: Known, *, gradients: bool = True, weights: Path | None = None
+) -> Chosen:
     """At most six designs: proposals of single layers, chosen by what each adds to the network."""
-    settings = settings or Settings()
-    predictor = _predictor(known.hardware)
-    own = replace(settings, checks=OWN_CHECKS)
-    found, seconds = proposals(layers, "layer", known, own, predictor)
-    (shared,), more = proposals(layers, "model", known, replace(settings, checks=4), predictor)
+    predictor = _predictor(known.hardware, weights)
+    settings, network = (
+        each if gradients else replace(each, descent=None)
+        for each in (replace(LAYER, checks=OWN_CHECKS), replace(MODEL, checks=4))
+    )
+    found, seconds = proposals(layers, "layer", known, settings, predictor)
+    (shared,), more = proposals(layers, "model", known, network, predictor)
     tasks = [
         (proposal.candidate.design, [layer])
         for layer, some in zip(layers, found, strict=True)
@@ -197,8 +293,8 @@ def predicted_table(
     """Predicted cycles and nJ of every layer on every design: programs move, arrays do not."""
     held = torch.get_num_threads()
     torch.set_num_threads(1)
-    descent = None if settings.descent is None else Descent(steps=30)
-    few = replace(settings, starts=6, screened=24, checks=1, descent=descent)
+    descent = None if settings.descent is None else Descent(rounds=((4, 30),), last=(0, 0))
+    few = replace(settings, screened=16, checks=1, descent=descent)
     table: Table = {}
     try:
         for name, candidate in pool.items():

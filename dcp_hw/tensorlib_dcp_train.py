@@ -33,7 +33,7 @@ from predictors.train import Batch, Schedule, check_finite, fit
 CASES = 16_000
 """Cases of the default data set."""
 COVERAGE = 0.9
-_SCHEDULE = Schedule(epochs=30, batch=1024, learning_rate=2e-3, weight_decay=1e-6)
+_SCHEDULE = Schedule(epochs=10, batch=1024, learning_rate=2e-3, weight_decay=1e-6)
 _HELD_FIFTH = 3  # layers whose hash leaves this are held out: curve and calibration
 _PLAIN = FEATURE_NAMES.index("compute")
 _TREES: dict[str, Any] = {"max_iter": 600, "learning_rate": 0.1, "max_leaf_nodes": 63}

@@ -25,10 +25,13 @@ def add_parsers(subparsers: Any) -> None:
         "goes on. With --report: tables and plots on layers and dataflows not seen in training, "
         "beside the bound alone and boosted trees (docs/predictors.md).",
     )
-    p.add_argument("--space", choices=("maestro",), default="maestro")
+    p.add_argument("--space", choices=("maestro", "tensorlib"), default="maestro")
     p.add_argument("--model", choices=MODELS, default="ours",
                    help="ours; the DCP paper's; plain: ours without the closed form")  # fmt: skip
-    p.add_argument("--data", type=Path, required=True, help="folder of the data set")
+    p.add_argument("--data", type=Path,
+                   help="folder of the data set; tensorlib: made there if it is not")  # fmt: skip
+    p.add_argument("--cases", type=_number, default=16_000, metavar="N",
+                   help="tensorlib: size of the data set (default 16000)")  # fmt: skip
     p.add_argument("--out", type=Path, help="folder (default build/train/MODEL, build/predictors)")
     p.add_argument("--seed", type=_count, default=0, help="of rows and weights (default 0)")
     p.add_argument("--rows", type=_number, default=1_000_000, metavar="N",
@@ -49,6 +52,12 @@ def add_parsers(subparsers: Any) -> None:
 def run_train(options: argparse.Namespace) -> int:
     """Exit code of `train`."""
     _need_torch()
+    if options.space == "tensorlib":
+        from dcp_hw import tensorlib_dcp_cli
+
+        return tensorlib_dcp_cli.train(options)
+    if options.data is None:
+        raise InputError("--data is missing; accepted: a folder that `dcp-hw dataset` made")
     return _report(options) if options.report else _train(options)
 
 

@@ -51,6 +51,7 @@ SCALARS = ("multiply", "add", "clock_per_bit", "requantise", "bus_per_bit", "reg
            "register_32bit", "clock_mhz")  # fmt: skip
 
 PARAM_ROWS, MOST_ROWS, MOST_WORDS, MOST_COUNT = 8, 4096, 1 << 16, 1023
+MOST_BASE = (1 << 14) - 1
 _PARAM_BYTES = 2 * PARAM_ROWS * 112
 _HALF = 1e-6
 
@@ -180,6 +181,7 @@ def closed_form(p: Point, prices: Tensor, scalars: Tensor) -> Closed:
     lanes = _lanes(p, of, a)
     size = p.log_size.exp()
     t = _tiles(p, of, lanes)
+    t["chain"] = a["chain_1"] * size[:, 0] + a["chain_2"] * size[:, 1]
     t |= _loads(p, of, a, lanes, t)
     excess, fill = _excess(p, of, a, lanes, t, size)
     cycles, parts = _cycles(p, of, a, lanes, t, size)
@@ -412,7 +414,18 @@ def _excess(
     blocks = up(torch.where(dense, t["ct"] * lanes.ci, t["kt"]) / 16)
     by_words = rows * cols * blocks * 16
     quads = rows * up((cols + 3) / 4) * 16
+    pixel = torch.where(lanes.bytes > 0, torch.ones_like(cols), blocks * 16)
+    pixel = torch.where(of["c4"] > 0, torch.full_like(cols, 4), pixel)
+    line = torch.where(lanes.bytes > 0, by_bytes / (single * rows), cols * blocks * 16)
+    line = torch.where(of["c4"] > 0, quads / rows, line)
+    block = torch.where(lanes.bytes > 0, by_bytes, blocks * 16)
+    base = (
+        (lanes.n[:, 2] - 1) * t["yt"] * of["stride"] * line
+        + (lanes.n[:, 3] - 1) * t["xt"] * of["stride"] * pixel
+        + (lanes.co - 1) * block
+    )
     used = torch.where(lanes.bytes > 0, by_bytes, torch.where(of["c4"] > 0, quads, by_words))
+    used = used + a["chain_input"] * t["chain"]
     group = (16 / lanes.ki).clamp(min=1)
     pitch = up(t["ks"] * lanes.kd / group) * group
     places = 1 + a["chain_output"] * (lanes.kd < 1.5) * (
@@ -427,6 +440,7 @@ def _excess(
     )
     counts = torch.maximum(params, t["most_count"] / MOST_COUNT)
     counts = torch.maximum(counts, t["bank_words"] / MOST_COUNT)
+    counts = torch.maximum(counts, base / MOST_BASE)
     weight = torch.where(of["from_memory"] > 0, fill[1] - 1.0, fill[1])
     return torch.stack([fill[0], weight, fill[2], counts.log()], dim=1), fill
 
@@ -451,7 +465,7 @@ def _cycles(
 ) -> tuple[Tensor, list[Tensor]]:
     """Latency, and its parts as features."""
     r_in, r_out = (128 / p.log_bus.exp()).unbind(1)
-    chain = a["chain_1"] * size[:, 0] + a["chain_2"] * size[:, 1]
+    chain = t["chain"]
     skew = a["skew_1"] * (size[:, 0] - 1) + a["skew_2"] * (size[:, 1] - 1)
     finish = 5 + skew + a["chain_output"] * (chain + 1)
     dense = of["depthwise"] == 0
@@ -464,7 +478,7 @@ def _cycles(
         + a["chain_input"] * t["ks"]
     ).clamp(min=1)
     chained = (a["chain_output"] + a["chain_weight"] + a["chain_input"]).clamp(max=1)
-    t["chain"], t["sweeps"] = chain, chained * t["steps"] / sweep
+    t["sweeps"] = chained * t["steps"] / sweep
     least = chain + 1 - a["chain_output"]
     compute = compute + chained * t["steps"] / sweep * (least - sweep).clamp(min=0)
     compute = compute + (a["chain_weight"] + a["chain_input"]) * t["execs"] * (chain + 1)

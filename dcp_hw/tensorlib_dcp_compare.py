@@ -1,0 +1,179 @@
+"""Propagation beside the exact search in the Tensorlib space; `python -m` runs it.
+
+    python -m dcp_hw.tensorlib_dcp_compare --layerset mobilenetv2 --out docs/results/tensorlib-dcp
+
+Modes `fixed` and `per-layer`, and every layer on a design of its own, under each objective, by the
+exact search, by DCP, and by DCP without gradients (the same random starts, the same checks). A row
+that is in the table already is left alone, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from dcp_hw import tensorlib_dcp_plan as dcp
+from dcp_hw.explore import plan
+from dcp_hw.hardware import load_hardware
+from dcp_hw.known import FAILED, Cost, Known, Outcome, cost_of, network_value
+from dcp_hw.process import note
+from dcp_hw.workload import LayerSet
+
+METHODS = ("exact", "dcp", "dcp-without-gradients")
+OBJECTIVES = ("edp", "latency", "energy")
+MODES = ("fixed", "per-layer", "each layer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method in one mode.
+
+    Attributes:
+        value: cycles, nJ or their product, of the network.
+        designs: that were checked exactly on some layer; checks: pairs of layer and design.
+        cpu_seconds: of the whole, search of mappings included; that of `exact` holds only where
+            the cache of searches was empty.
+    """
+
+    mode: str
+    objective: str
+    method: str
+    cycles: float
+    energy_nj: float
+    value: float
+    designs: int
+    checks: int
+    searched: int
+    propagation_seconds: float
+    cpu_seconds: float
+    chosen: str
+
+
+def cpu() -> float:
+    """CPU seconds of this process and its ended children."""
+    spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in spent)
+
+
+def _best(choices: dict[str, dict[str, Outcome]]) -> dict[str, Cost]:
+    return {name: cost_of(one) for some in choices.values() for name, one in some.items()}
+
+
+def row_of(mode: str, objective: str, method: str, layers: LayerSet, known: Known) -> Row:
+    """The row of one method in one mode, searched now."""
+    began, propagation = cpu(), 0.0
+    if mode == "each layer":
+        bests, propagation = dcp.layer_bests(tuple(layers), known, gradients=method == "dcp")
+        costs = {x.layer.name: FAILED if x.outcome is None else cost_of(x.outcome) for x in bests}
+        names = [x.candidate.design.name if x.candidate else "-" for x in bests]
+    elif method == "exact":
+        found = plan(mode, layers, known)
+        costs, names = _best(found.choices), list(found.designs)
+    else:
+        search = dcp.fixed if mode == "fixed" else dcp.per_layer
+        chosen = search(tuple(layers), known, gradients=method == "dcp")
+        costs, propagation = _best(chosen.choices), chosen.seconds
+        names = [candidate.design.name for candidate in chosen.candidates]
+    pairs = set(known.screened) | {key[:2] for key in known.table}
+    return Row(
+        mode=mode,
+        objective=objective,
+        method=method,
+        cycles=sum(layer.count * costs[layer.name][0] for layer in layers),
+        energy_nj=sum(layer.count * costs[layer.name][1] for layer in layers),
+        value=network_value(objective, [(x.count, costs[x.name]) for x in layers]),
+        designs=len({name for name, _ in pairs}),
+        checks=len(pairs),
+        searched=len(known.table),
+        propagation_seconds=round(propagation, 1),
+        cpu_seconds=round(cpu() - began, 1),
+        chosen=" ".join(dict.fromkeys(names)),
+    )
+
+
+def compare(
+    layers: LayerSet, wanted: Sequence[tuple[str, str, str]], out: Path, hardware: str, jobs: int
+) -> list[Row]:
+    """Rows of (mode, objective, method); `comparison.csv` and `comparison.md` in `out`."""
+    rows = _read(out / "comparison.csv")
+    for mode, objective, method in wanted:
+        if (mode, method) == ("each layer", "exact"):
+            continue
+        if any((x.mode, x.objective, x.method) == (mode, objective, method) for x in rows):
+            continue
+        known = Known(load_hardware(hardware), objective, jobs)
+        row = row_of(mode, objective, method, layers, known)
+        note(f"{mode}, {objective}, {method}: {row.value:.6g}, {row.cpu_seconds:.0f} CPU s")
+        rows.append(row)
+        rows.sort(key=lambda x: (OBJECTIVES.index(x.objective), MODES.index(x.mode),
+                                 METHODS.index(x.method)))  # fmt: skip
+        _write(out, rows, layers.name)
+    return rows
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    kinds = {field.name: {"str": str, "int": int, "float": float}[str(field.type)]
+             for field in fields(Row)}  # fmt: skip
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Row(**{name: kinds[name](value) for name, value in line.items()})
+                for line in csv.DictReader(file)]  # fmt: skip
+
+
+def _write(out: Path, rows: Sequence[Row], name: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "comparison.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    text = f"Command: `python -m dcp_hw.tensorlib_dcp_compare --layerset {name}`\n\n"
+    (out / "comparison.md").write_text(text + markdown(rows), encoding="utf-8")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table with each value beside the exact search's; of six designs for single layers."""
+    exact = {(row.mode, row.objective): row.value for row in rows if row.method == "exact"}
+    lines = ["| mode | objective | method | / exact | cycles | energy nJ | designs checked | "
+             "checks | propagation CPU s | all CPU s |",
+             "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for row in rows:
+        like = "per-layer" if row.mode == "each layer" else row.mode
+        known = exact.get((like, row.objective))
+        ratio = f"{row.value / known:.4f}" if known else ""
+        lines.append(
+            f"| {row.mode} | {row.objective} | {row.method} | {ratio} | {row.cycles:,.0f} | "
+            f"{row.energy_nj:,.0f} | {row.designs} | {row.checks} | {row.propagation_seconds} | "
+            f"{row.cpu_seconds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Exit code of the comparison."""
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--layerset", default="mobilenetv2")
+    for name, known in (("objectives", OBJECTIVES), ("modes", MODES), ("methods", METHODS)):
+        p.add_argument(f"--{name}", default=",".join(known), help=f"of {', '.join(known)}")
+    p.add_argument("--hw", default="default")
+    p.add_argument("--jobs", type=int, default=2)
+    p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
+    options = p.parse_args()
+    layers = LayerSet.load(options.layerset)
+    wanted = [
+        (mode, objective, method)
+        for objective in options.objectives.split(",")
+        for mode in options.modes.split(",")
+        for method in options.methods.split(",")
+    ]
+    rows = compare(layers, wanted, options.out, options.hw, options.jobs)
+    print(markdown(rows), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
