@@ -19,7 +19,7 @@ from dcp_hw.baselines.network import NETWORK_METHODS, Network
 from dcp_hw.baselines.problem import Accelerator, Found, Objective
 from dcp_hw.errors import InputError
 from dcp_hw.experiments.cells import Cell, fill, split
-from dcp_hw.experiments.costs import hardware_text, markdown_table, number
+from dcp_hw.experiments.costs import geometric_mean, hardware_text, markdown_table, number
 from dcp_hw.experiments.styles import grouped_bars, new_figure, save
 from dcp_hw.workload import LayerSet
 
@@ -188,13 +188,21 @@ def _cell(value: object) -> object:
     return f"{value:.9g}" if isinstance(value, float) else value
 
 
-def first_counts(table: list[Row]) -> dict[str, tuple[int, int]]:
-    """By method: cases in which it is within 1 % of the best, and all its cases."""
-    out: dict[str, tuple[int, int]] = {}
-    for row in table:
-        first, cases = out.get(row.method, (0, 0))
-        out[row.method] = first + (row.to_best <= WITHIN), cases + 1
-    return out
+def overview(table: list[Row]) -> list[str]:
+    """Lines of a table over all cases: how often a method is first, and how far behind it is."""
+    methods = dict.fromkeys(row.method for row in table)
+    found = []
+    for method in methods:
+        mine = [row for row in table if row.method == method]
+        behind = geometric_mean(row.to_best for row in mine)
+        first = sum(row.to_best <= WITHIN for row in mine)
+        samples = statistics.fmean(row.samples for row in mine)
+        seconds = statistics.fmean(row.cpu_seconds for row in mine)
+        line = [f"{first} of {len(mine)}", number(behind), f"{samples:,.0f}", f"{seconds:.2f}"]
+        found.append((behind, [method, *line]))
+    found.sort(key=lambda pair: pair[0])
+    columns = ["method", "within 1 % of the best", "value / best, geometric mean", "samples"]
+    return markdown_table([*columns, "CPU s"], (line for _, line in found))
 
 
 def markdown(
@@ -206,9 +214,7 @@ def markdown(
     lines = [f"# {title}", "", introduction, ""]
     lines += [f"At most {plan.budget:,} samples; seeds {seeds}. Machines:", ""]
     lines += [f"* {label}: {hardware_text(accelerator)}" for label, accelerator in plan.machines]
-    counts = sorted(first_counts(table).items(), key=lambda item: -item[1][0])
-    lines += ["", "Within 1 % of the best method: "
-              + ", ".join(f"{m} {a} of {b}" for m, (a, b) in counts if a) + "."]  # fmt: skip
+    lines += ["", *overview(table)]
     columns = ["method", "value", "/ bound", "/ best fixed", "cycles", "nJ", "samples"]
     columns += ["evaluations", "invalid", "CPU s"]
     for network, label, _, objective in plan.cases():
