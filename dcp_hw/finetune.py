@@ -30,7 +30,7 @@ UNITS = {"energy": "ln(measured nJ / table nJ)", "cycles": "ln(measured / predic
 
 INTERVAL = 0.9
 """Share of runs that an interval is meant to hold."""
-_QUANTILE = 1.6449  # of a normal distribution, for that share on both sides
+QUANTILE = 1.6449  # of a normal distribution, for that share on both sides
 
 _BURST_COSTS = (8.0, 16.0, 24.0, 32.0)  # cycles a burst might take, for the memory to be the limit
 

@@ -182,7 +182,8 @@ def run_loop(options: argparse.Namespace) -> int:
     """Exit code of `loop`."""
     from dcp_hw.finetune import check_profile, load, save
     from dcp_hw.hardware import load_hardware
-    from dcp_hw.loop import Task, run
+    from dcp_hw.loop import run
+    from dcp_hw.loop_candidates import Task
     from dcp_hw.loop_report import markdown, write_loop
     from dcp_hw.switching import MEMORIES
     from dcp_hw.workload import LayerSet

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dcp_hw.errors import InputError
-from dcp_hw.finetune import _QUANTILE, Estimate, Floats, Predictor, groups_of, targets_of, tune
+from dcp_hw.finetune import QUANTILE, Estimate, Floats, Predictor, groups_of, targets_of, tune
 from dcp_hw.finetune_model import one_factor
 from dcp_hw.progress import progress
 from dcp_hw.store import Record
@@ -106,8 +106,8 @@ def scores(
                     median_error=float(np.median(np.abs(np.expm1(off)))),
                     p90_error=float(np.quantile(np.abs(np.expm1(off)), 0.9)),
                     spearman=_ranking(getattr(exact, metric)[:, 0], mean, held_out),
-                    coverage=float(np.mean(np.abs(off) <= _QUANTILE * spread)),
-                    width=float(np.median(np.expm1(_QUANTILE * spread))),
+                    coverage=float(np.mean(np.abs(off) <= QUANTILE * spread)),
+                    width=float(np.median(np.expm1(QUANTILE * spread))),
                 )
             )
     return found

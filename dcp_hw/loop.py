@@ -1,80 +1,32 @@
 """Search, generate, measure, fine-tune, search again, until nothing gets better.
 
-The candidates are those of the search over all arrays, ranked by cycle model and energy table. A
-round measures the most promising designs that were not measured yet, all layers with probes and
-behind the memory model; what the model got wrong is learnt, and changes the order of the rest and
-the mapping of each of their layers.
+The candidates are those of the search over all arrays, ranked by cycle model and energy table, each
+with several programs of every layer. A round measures the most promising ones, all layers with
+probes and behind the memory model. What the model got wrong is learnt; it changes the order of the
+designs and the programs of their layers, also of designs that were measured with others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dcp_hw import rtl
-from dcp_hw.errors import InputError
-from dcp_hw.finetune import Floats, Predictor, group_of, tune
-from dcp_hw.funnel import Budget, Field, Funnel
-from dcp_hw.hardware import Hardware
-from dcp_hw.known import QUICK, Choice, Known
-from dcp_hw.measure import Job
-from dcp_hw.observations import Features, features, layer_code, probe
+from dcp_hw.finetune import QUANTILE, Estimate, Floats, Predictor, tune
+from dcp_hw.loop_candidates import Option, Task, candidates
+from dcp_hw.observations import probe
 from dcp_hw.process import note
-from dcp_hw.space import space
 from dcp_hw.store import Record, Store
-from dcp_hw.workload import LayerSet
 
-OBJECTIVES = ("edp", "energy", "latency")
-"""Each gives a mapping of a layer on a design; the predictor chooses among them."""
+Measured = Mapping[str, tuple[float, float]]
+"""Key of an option -> measured nJ and cycles."""
 
 PATIENCE = 2
 """Rounds without a better design after which the loop ends."""
 
 OPTIMISM = 1.0
 """Standard deviations by which a design's value may come out lower, in the choice of designs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What to find a design for.
-
-    Attributes:
-        profile: data of all layers; memory: `dram` or `ideal`.
-        pool: designs that the search hands over; per_round: measured each round.
-        budget: designs measured at most.
-    """
-
-    layers: LayerSet
-    hardware: Hardware
-    profile: str = "realistic"
-    memory: str = "dram"
-    pool: int = 24
-    per_round: int = 2
-    budget: int = 12
-    seed: int = 0
-    jobs: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.pool, self.per_round, self.budget) < 1:
-            raise InputError("pool, designs a round and budget must be at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """A layer's program on a design, with what the model says."""
-
-    job: Job
-    features: Features
-    group: tuple[int, int, int]
-    table_nj: float
-    cycles: int
-    count: int
-
-
-Options = dict[str, list[list[Option]]]
-"""Design name -> for each layer its options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +50,7 @@ class Trial:
     """A design measured in a round.
 
     Attributes:
+        new: it had not been measured before, with other programs.
         predicted, modelled: the network's EDP before, by the predictor and by the model.
         measured: EDP, nJ x cycles.
         layer_error, model_layer_error: median over layers of |predicted / measured EDP - 1|.
@@ -105,6 +58,7 @@ class Trial:
 
     round: int
     design: str
+    new: bool
     predicted: float
     modelled: float
     measured: float
@@ -138,26 +92,16 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
     """
     options = candidates(task)
     found = Outcome()
-    learnt: list[Record] = []
+    learnt: dict[str, Record] = {}
+    measured: dict[str, tuple[float, float]] = {}
     predictor = base or tune([], seed=task.seed)
     number = stale = 0
-    while True:
-        done = {t.design for t in found.trials}
-        left = [n for n in options if n not in done]
-        room = min(task.per_round, task.budget - len(done))
-        if not left or room < 1:
-            found.reason = "all candidates measured" if not left else "budget spent"
-            break
-        order = sorted(
-            (guess(n, options[n], predictor) for n in left),
-            key=lambda g: g.value - OPTIMISM * g.spread * (number > 0),
-        )
-        least = np.log(found.best().measured) if found.trials else np.inf
-        if order[0].value - 2 * order[0].spread > least:
-            found.reason = "no candidate is likely to be better"
-            break
+    while not found.reason:
         before = found.best().measured if found.trials else np.inf
-        for one in order[:room]:
+        chosen = _promising(task, options, predictor, measured, found)
+        if not chosen:
+            break
+        for one in chosen:
             records = probe(
                 [o.job for o in one.chosen],
                 task.hardware,
@@ -165,83 +109,52 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
                 store,
                 f"round {number}: {one.design}",
             )
-            found.trials.append(trial(number, one, records, options[one.design]))
-            learnt += records
+            found.trials.append(trial(number, one, records, found.trials))
+            learnt |= {r.key: r for r in records}
+            for o, r in zip(one.chosen, records, strict=True):
+                measured[o.key] = r.energy_nj, float(r.cycles)
         best = found.best().measured
         stale = stale + 1 if best >= before else 0
         note(f"round {number}: best measured EDP {best:.4g} nJ x cycles")
-        predictor = tune(learnt, base=base, seed=task.seed, made_by="dcp-hw loop")
+        predictor = tune(list(learnt.values()), base=base, seed=task.seed, made_by="dcp-hw loop")
         number += 1
         if stale >= PATIENCE:
             found.reason = f"nothing better in {PATIENCE} rounds"
-            break
     found.predictor = predictor
     return found
 
 
-def candidates(task: Task) -> Options:
-    """The search's best designs with programs of every layer.
-
-    Raises: InputError if no design fits.
-    """
-    known = Known(task.hardware, "edp", task.jobs)
-    found = space()
-    funnel = Funnel(
-        Field(found.arrays, task.layers, task.hardware),
-        known,
-        Budget(quick=task.pool, full=1),
-        "loop",
-        found.twins,
-    )
-    funnel.finalists()
-    designs = funnel.screened(task.pool)
-    if not designs:
-        raise InputError(
-            "no design runs all layers on this hardware (give more sram_kib or fewer pes)"
-        )
-    names = [design.name for design in designs]
-    outcomes = {}
-    for objective in OBJECTIVES:
-        searched = known if objective == "edp" else Known(task.hardware, objective, task.jobs)
-        outcomes[objective] = searched.outcomes(designs, task.layers, QUICK, f"loop: {objective}")
-    made = dict(zip(names, rtl.verilog(designs), strict=True))
-    options: Options = {}
-    for name in names:
-        rows = [
-            _options(
-                [outcomes[o][name][layer.name] for o in OBJECTIVES], made[name], layer.count, task
-            )
-            for layer in task.layers
-        ]
-        if all(rows):
-            options[name] = rows
-    if not options:
-        raise InputError("no candidate runs every layer")
-    return options
+def _promising(
+    task: Task,
+    options: Mapping[str, Sequence[Sequence[Option]]],
+    predictor: Predictor,
+    measured: Measured,
+    found: Outcome,
+) -> list[Guess]:
+    """What to measure next; nothing, with the reason noted, if the loop is at its end."""
+    room = min(task.per_round, task.budget - len(found.trials))
+    if room < 1:
+        found.reason = "budget spent"
+        return []
+    order = [guess(name, rows, predictor, measured) for name, rows in options.items()]
+    order = [g for g in order if any(o.key not in measured for o in g.chosen)]
+    order.sort(key=lambda g: g.value - OPTIMISM * g.spread * bool(found.trials))
+    if not order:
+        found.reason = "all candidates measured"
+        return []
+    least = np.log(found.best().measured) if found.trials else np.inf
+    if min(g.value - 2 * g.spread for g in order) > least:
+        found.reason = "no candidate is likely to be better"
+        return []
+    return order[:room]
 
 
-def _options(outcomes: Sequence[object], made: rtl.Rtl, count: int, task: Task) -> list[Option]:
-    """Different programs of a layer, that of the EDP first."""
-    found: dict[str, Option] = {}
-    for outcome in outcomes:
-        if not isinstance(outcome, Choice):
-            continue
-        work = outcome.work()
-        if work.digest in found:
-            continue
-        job = Job(rtl=made, layer=outcome.layer, work=work, seed=task.seed, profile=task.profile)
-        found[work.digest] = Option(
-            job=job,
-            features=features(job, task.hardware),
-            group=group_of(task.profile, layer_code(job.layer), made.design.hash()),
-            table_nj=outcome.energy_nj,
-            cycles=outcome.cycles,
-            count=count,
-        )
-    return list(found.values())
-
-
-def guess(design: str, rows: Sequence[Sequence[Option]], predictor: Predictor) -> Guess:
+def guess(
+    design: str,
+    rows: Sequence[Sequence[Option]],
+    predictor: Predictor,
+    measured: Measured | None = None,
+) -> Guess:
     """The options that make a design's predicted EDP least, and that EDP.
 
     A layer's share of the network's EDP is taken to first order, about the sums before.
@@ -253,6 +166,7 @@ def guess(design: str, rows: Sequence[Sequence[Option]], predictor: Predictor) -
         [o.table_nj for o in flat],
         [o.cycles for o in flat],
     )
+    seen = _with_measured(seen, flat, measured or {})
     energy, cycles = np.exp(seen.energy[:, 0]), np.exp(seen.cycles[:, 0])
     counts = np.array([o.count for o in flat], dtype=np.float64)
     ends = np.cumsum([len(row) for row in rows])
@@ -279,9 +193,17 @@ def guess(design: str, rows: Sequence[Sequence[Option]], predictor: Predictor) -
     )
 
 
-def trial(
-    number: int, one: Guess, records: Sequence[Record], rows: Sequence[Sequence[Option]]
-) -> Trial:
+def _with_measured(seen: Estimate, options: Sequence[Option], measured: Measured) -> Estimate:
+    """The estimate, with what was measured in its place, without doubt."""
+    energy, cycles = seen.energy.copy(), seen.cycles.copy()
+    for n, option in enumerate(options):
+        if option.key in measured:
+            known = measured[option.key]
+            energy[n], cycles[n] = (np.log(known[0]), 0.0), (np.log(known[1]), 0.0)
+    return Estimate(energy=energy, cycles=cycles)
+
+
+def trial(number: int, one: Guess, records: Sequence[Record], before: Sequence[Trial]) -> Trial:
     """What came of a design, beside what was predicted."""
     counts = np.array([o.count for o in one.chosen])
     energy = np.array([r.energy_nj for r in records])
@@ -293,6 +215,7 @@ def trial(
     return Trial(
         round=number,
         design=one.design,
+        new=all(t.design != one.design for t in before),
         predicted=float(np.exp(one.value)),
         modelled=float((counts @ table) * (counts @ model)),
         measured=float((counts @ energy) * (counts @ cycles)),
@@ -300,5 +223,5 @@ def trial(
         cycles=int(counts @ cycles),
         layer_error=float(np.median(np.abs(np.expm1(off)))),
         model_layer_error=float(np.median(np.abs(np.expm1(np.log(table * model) - exact)))),
-        layers_inside=float(np.mean(np.abs(off) <= 1.6449 * one.layer_edp[:, 1])),
+        layers_inside=float(np.mean(np.abs(off) <= QUANTILE * one.layer_edp[:, 1])),
     )

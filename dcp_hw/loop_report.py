@@ -47,16 +47,20 @@ def markdown(found: Outcome) -> str:
     ]
     for number, trials in rounds(found):
         best = found.best(number)
-        errors = [float(np.median([getattr(t, k) for t in trials])) for k in _ERRORS]
-        inside = float(np.mean([t.layers_inside for t in trials]))
+        names = [t.design if t.new else f"{t.design} (other programs)" for t in trials]
+        unseen = [t for t in trials if t.new]
+        errors = "– | – | –"
+        if unseen:
+            middle = [float(np.median([getattr(t, k) for t in unseen])) for k in _ERRORS]
+            inside = float(np.mean([t.layers_inside for t in unseen]))
+            errors = f"{middle[0]:.1%} | {middle[1]:.1%} | {inside:.0%}"
         lines.append(
-            f"| {number} | {', '.join(t.design for t in trials)} | {best.measured:.5g} | "
-            f"{best.design} | {errors[0]:.1%} | {errors[1]:.1%} | {inside:.0%} |"
+            f"| {number} | {', '.join(names)} | {best.measured:.5g} | {best.design} | {errors} |"
         )
     first, best = found.trials[0], found.best()
     gain = 1 - best.measured / first.measured
     ends = (
-        f"Ended after {len(found.trials)} designs: {found.reason}. The model's own choice, "
+        f"Ended after {len(found.trials)} trials: {found.reason}. The model's own choice, "
         f"{first.design}, measures {first.measured:.5g}; the best, {best.design}, "
         f"{best.measured:.5g} ({gain:.1%} less)."
     )
@@ -84,10 +88,10 @@ def _plot(found: Outcome, path: Path) -> None:
     left.plot(numbers, [found.best(n).measured for n in numbers], "-o", ms=4, label="best so far")
     left.set(xlabel="round", ylabel="measured EDP, nJ x cycles")
     for key, label in zip(_ERRORS, ("model", "predictor"), strict=True):
-        values = [
-            100 * float(np.median([getattr(t, key) for t in trials])) for _, trials in rounds(found)
-        ]
-        right.plot(numbers, values, "-o", ms=4, label=label)
+        unseen = {n: [getattr(t, key) for t in some if t.new] for n, some in rounds(found)}
+        known = [n for n in numbers if unseen[n]]
+        values = [100 * float(np.median(unseen[n])) for n in known]
+        right.plot(known, values, "-o", ms=4, label=label)
     right.set(xlabel="round", ylabel="median error on unseen designs, %", ylim=(0, None))
     for axes in (left, right):
         axes.set_xticks(numbers)

@@ -439,6 +439,7 @@ def option(design: str, layer: int, energy: float, cycles: float, real: float) -
     features = record(layer).features | {"out_bursts": (real - 1) / 20, "in_bursts": 0.0}
     return SimpleNamespace(
         job=job,
+        key=f"{design} {layer} {energy} {cycles}",
         features=features,
         group=(3, layer, hash(design)),
         table_nj=energy,
@@ -450,6 +451,7 @@ def option(design: str, layer: int, energy: float, cycles: float, real: float) -
 def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model likes designs that the memory slows down most; others are better."""
     from dcp_hw import loop
+    from dcp_hw.loop_candidates import Task
     from dcp_hw.workload import LayerSet
 
     space = {}
@@ -482,7 +484,7 @@ def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(loop, "candidates", lambda _task: space)
     monkeypatch.setattr(loop, "probe", probe)
-    task = loop.Task(layers=LayerSet.load("tiny"), hardware=Hardware(), budget=6, per_round=1)
+    task = Task(layers=LayerSet.load("tiny"), hardware=Hardware(), budget=6, per_round=1)
     found = loop.run(task, Store(Path("nowhere")))
     assert asked[0] == "d0"  # the model's choice
     assert len(asked) == len(set(asked)) <= 6
