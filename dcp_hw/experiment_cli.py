@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcp_hw.errors import InputError
-from dcp_hw.experiments import bridge_cli, commands
+from dcp_hw.experiments import bridge_cli, commands, fig11_cli
 from dcp_hw.experiments.commands import STORE, words
 from dcp_hw.maestro.cli import add_hardware, hardware_of
 
@@ -60,6 +60,7 @@ def add_parsers(subparsers: Any) -> None:
     p.set_defaults(run=main_table1)
     commands.add_parsers(names)
     bridge_cli.add_parser(names)
+    fig11_cli.add_parser(names)
 
 
 def _add_machine(p: argparse.ArgumentParser) -> None:
