@@ -207,8 +207,10 @@ def run_loop(options: argparse.Namespace) -> int:
     )
     out = options.out or Path("build/loop") / Path(options.layerset).stem
     found = run(task, _store(options), load(options.base) if options.base else None)
-    words = f"--layerset {options.layerset} --hw {options.hw} --profile {options.profile}"
-    paths = write_loop(found, out, f"`dcp-hw loop {words} --out {out}`")
+    names = ("layerset", "layers", "hw", "profile", "memory", "pool", "per_round", "budget")
+    given = {name: getattr(options, name) for name in (*names, "base", "seed", "out")}
+    words = [f"--{n.replace('_', '-')} {v}" for n, v in given.items() if v is not None]
+    paths = write_loop(found, out, f"`dcp-hw loop {' '.join(words)}`")
     assert found.predictor is not None
     save(out / "predictor.safetensors", found.predictor)
     if options.json:

@@ -223,5 +223,5 @@ def trial(number: int, one: Guess, records: Sequence[Record], before: Sequence[T
         cycles=int(counts @ cycles),
         layer_error=float(np.median(np.abs(np.expm1(off)))),
         model_layer_error=float(np.median(np.abs(np.expm1(np.log(table * model) - exact)))),
-        layers_inside=float(np.mean(np.abs(off) <= QUANTILE * one.layer_edp[:, 1])),
+        layers_inside=float(np.mean(np.abs(off) <= QUANTILE * one.layer_edp[:, 1] + 1e-9)),
     )

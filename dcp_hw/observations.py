@@ -19,7 +19,7 @@ from dcp_hw.known import QUICK, Choice, evaluate
 from dcp_hw.measure import Job, Measurement
 from dcp_hw.process import note
 from dcp_hw.progress import progress
-from dcp_hw.store import Record, Store
+from dcp_hw.store import Record, Store, StoreError, default_folder
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer
 from sim.dram import Dram, sent_addresses, stream_addresses
@@ -245,13 +245,17 @@ def probed_record(job: Job, seen: switching.Observation, hardware: Hardware) -> 
 
 
 def keep(jobs: Sequence[Job], results: Mapping[int, Measurement], hardware: Hardware) -> None:
-    """Nothing; adds plain runs to the default store, those that it has not."""
-    from dcp_hw.store import default_folder
+    """Nothing; adds plain runs to the default store, those that it has not.
 
+    A store that cannot be used is said, and nothing else: the report matters more.
+    """
     store = Store(default_folder())
-    known = store.keys()
-    new = [n for n in results if job_key(jobs[n], hardware, "ideal", "plain") not in known]
-    store.append(plain_record(jobs[n], results[n], hardware) for n in new if results[n].correct)
+    try:
+        known = store.keys()
+        new = [n for n in results if job_key(jobs[n], hardware, "ideal", "plain") not in known]
+        store.append(plain_record(jobs[n], results[n], hardware) for n in new if results[n].correct)
+    except (StoreError, OSError) as error:
+        note(f"measurements are not kept: {error}")
 
 
 def probe(

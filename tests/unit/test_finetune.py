@@ -512,3 +512,12 @@ def test_a_guess_takes_the_best_options() -> None:
     found = guess("d", rows, tune([]))
     assert np.exp(found.value) == pytest.approx(best, rel=0.02)
     assert found.spread > 0
+
+
+def test_a_damaged_store_does_not_stop_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "part-0-0.parquet").write_bytes(b"x")
+    monkeypatch.setattr(observations, "default_folder", lambda: tmp_path)
+    observations.keep([], {}, Hardware())
+    assert "measurements are not kept" in capsys.readouterr().err
