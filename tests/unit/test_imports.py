@@ -36,7 +36,7 @@ MAY_USE_TORCH |= {
 }
 MAY_USE_TORCH |= {"tensorlib_dcp"}
 MAY_USE_TORCH |= {f"tensorlib_dcp_{part}" for part in ("compare", "form", "plan", "points", "train")}
-NEEDS_TORCH = MAY_USE_TORCH | {"search"}  # search may build on encoding
+NEEDS_TORCH = MAY_USE_TORCH | {"search", "fig6_tune"}  # build on those
 
 
 def modules(package: str) -> list[Path]:
