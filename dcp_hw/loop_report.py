@@ -60,7 +60,7 @@ def markdown(found: Outcome) -> str:
     first, best = found.trials[0], found.best()
     gain = 1 - best.measured / first.measured
     ends = (
-        f"Ended after {len(found.trials)} trials: {found.reason}. The model's own choice, "
+        f"Ended after {len(found.trials)} trials: {found.reason}. The first choice, "
         f"{first.design}, measures {first.measured:.5g}; the best, {best.design}, "
         f"{best.measured:.5g} ({gain:.1%} less)."
     )
