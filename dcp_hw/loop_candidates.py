@@ -42,7 +42,7 @@ class Task:
     """What to find a design for.
 
     Attributes:
-        profile: data of all layers; memory: `dram` or `ideal`.
+        profile: data of all layers; memory: of `dcp_hw.switching.MEMORIES`.
         pool: designs that the search hands over; per_round: measured each round.
         budget: designs measured at most.
     """

@@ -46,7 +46,7 @@ class Record:
         key: hash of all that the result depends on.
         kind: `plain` (counters only) or `probed` (toggles counted as well).
         profile, seed: of the data.
-        memory: `ideal` or `dram`.
+        memory: of `dcp_hw.switching.MEMORIES`.
         layer_code: fields of the layer; design_code: the design.json.
         predicted, counters: counters by name, of the cycle model and of the hardware; the first
             five are cycles by cause.

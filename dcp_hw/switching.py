@@ -33,7 +33,8 @@ from tensorlib.design import Design
 QUICK_PES = 64
 """Up to so many PEs a simulation is compiled sooner and runs slower."""
 
-MEMORIES = ("ideal", "dram")
+MEMORIES = ("ideal", "random", "dram")
+"""Always ready; random pauses (`sim.runner.Stalls`); `sim.dram.Dram`."""
 
 _VALUES = {
     "osu018_pj": ("operand_bit", "register_bit"),
@@ -180,7 +181,7 @@ class Observation:
 
     Attributes:
         toggled: bits by group, over the whole run.
-        memory: `ideal` (always ready) or `dram`.
+        memory: one of `MEMORIES`.
     """
 
     measured: Measurement
@@ -222,7 +223,7 @@ def observe(job: Job, built: runner.Built, hardware: Hardware, memory: str = "dr
     if memory not in MEMORIES:
         raise InputError(f"memory {memory!r} not found; have {', '.join(MEMORIES)}")
     folder = Path(tempfile.mkdtemp(prefix="run.", dir=built.folder))
-    stalls = None
+    stalls = runner.Stalls() if memory == "random" else None
     if memory == "dram":
         program, dram = job.work.program, Dram(clock_mhz=hardware.clock_mhz)
         read = stream_addresses(program.commands, program.memory_bytes)
