@@ -106,7 +106,7 @@ def _store(options: argparse.Namespace) -> Store:
 def run_collect(options: argparse.Namespace) -> int:
     """Exit code of `collect`."""
     from dcp_hw.hardware import load_hardware
-    from dcp_hw.observations import Collection, collect
+    from dcp_hw.observations_collect import Collection, collect
     from dcp_hw.store_report import by_profile, write_table
 
     settings: dict[str, Any] = {"hardware": load_hardware(options.hw)} if options.hw else {}

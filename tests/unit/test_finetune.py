@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcp_hw import observations, physical, store, switching
+from dcp_hw import observations, observations_collect, physical, store, switching
 from dcp_hw.cli import main
 from dcp_hw.errors import InputError
 from dcp_hw.finetune_model import SCALES, Fit, fit, predict
@@ -202,7 +202,7 @@ def test_prices_say_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_data_profiles() -> None:
-    layer = observations._layer(random.Random(1), 0)
+    layer = observations_collect._layer(random.Random(1), 0)
     zeros = {p: float(np.mean(make_data(layer, 0, p).x == 0)) for p in TYPICAL}
     assert zeros["uniform"] < 0.05
     assert zeros["realistic"] == pytest.approx(0.5, abs=0.06)
