@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import resource
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from dcp_hw import tensorlib_dcp_plan as dcp
 from dcp_hw.explore import plan
@@ -153,6 +155,32 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "arrays, splits and orders without gradients": {"descent": dcp.Descent(discrete=False)},
+    "no gradients, renewal alone": {"descent": dcp.Descent(rate=0.0)},
+    "no renewal": {"descent": dcp.Descent(renew_every=0)},
+    "one program per layer and array": {"programs": 1},
+    "no last round": {"descent": dcp.Descent(last=(0, 0))},
+    "starts only": {"descent": None},
+}
+
+
+def ablation(layers: LayerSet, hardware: str) -> str:
+    """Predicted EDP of the best design at model level, three seeds each; as Markdown."""
+    known = Known(load_hardware(hardware), "edp", 1)
+    predictor = dcp.load_predictor()
+    lines = ["| | predicted EDP, seeds 1 to 3 |", "|---|--:|"]
+    for name, change in ABLATIONS.items():
+        values = []
+        for seed in (1, 2, 3):
+            settings = replace(dcp.MODEL, seed=seed, **change)
+            (found,), _ = dcp.proposals(tuple(layers), "model", known, settings, predictor)
+            values.append(f"{math.exp(found[0].value):.3g}")
+        lines.append(f"| {name} | {'; '.join(values)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Exit code of the comparison."""
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -162,8 +190,12 @@ def main() -> int:
     p.add_argument("--hw", default="default")
     p.add_argument("--jobs", type=int, default=2)
     p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
+    p.add_argument("--ablation", action="store_true", help="instead: what each part is worth")
     options = p.parse_args()
     layers = LayerSet.load(options.layerset)
+    if options.ablation:
+        print(ablation(layers, options.hw), end="")
+        return 0
     wanted = [
         (mode, objective, method)
         for objective in options.objectives.split(",")

