@@ -76,11 +76,14 @@ def evaluate_batch(
     int32: bool = False,
     counters: bool = False,
     threads: int = 1,
+    long: bool = True,
 ) -> Exact:
     """Exact cycles, and counters if wanted, of mappings of one layer on one design.
 
     Args:
         threads: the work releases Python's lock.
+        long: work out mappings of more than `MOST_EXECS` EXECs too, which takes seconds to
+            minutes each; otherwise their cycles are 0.
     """
     found = Exact(
         np.zeros(len(mappings), dtype=np.int64),
@@ -111,7 +114,7 @@ def evaluate_batch(
             left_out = [n for some in pool.map(work, jobs) for n in some]
     else:
         left_out = [n for job in jobs for n in work(job)]
-    for n in left_out:
+    for n in left_out if long else ():
         answer = evaluate(problem, design, mappings[n], int32=int32)
         found.cycles[n] = answer.latency_cycles if isinstance(answer, Prediction) else 0
         if counters and isinstance(answer, Prediction):

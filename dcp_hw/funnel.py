@@ -138,6 +138,18 @@ class Field:
         cycles, energy = counts @ self.cycles, counts @ self.energy_nj
         return {"latency": cycles * 1.0, "energy": energy, "edp": cycles * energy}[objective]
 
+    def order(self, objective: str) -> list[int]:
+        """Points in the order in which to look at them, most promising first.
+
+        By the network's bound. That of the energy knows neither reads of banks nor waiting, so
+        small arrays that share little all have nearly the same; every other point is therefore
+        the one of the least bound of EDP.
+        """
+        first = np.argsort(self.network(objective), kind="stable")
+        if objective != "energy":
+            return first.tolist()
+        return in_turn(first, np.argsort(self.network("edp"), kind="stable"))
+
     def tally(self, twins: Sequence[Style] = ()) -> Tally:
         """Counts of all candidates, nothing evaluated yet."""
         widths = len(buses(self.hardware))
@@ -152,6 +164,11 @@ class Field:
             narrower_bus=designs * (widths - 1),
             more_skew=skewed * len(SPLITS),
         )
+
+
+def in_turn(first: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]:
+    """Numbers of two orders of the same points, one of each in turn, without repetition."""
+    return list(dict.fromkeys(np.column_stack((first, other)).ravel().tolist()))
 
 
 class Funnel:
@@ -193,13 +210,12 @@ class Funnel:
         return self.values[candidate.design.name]
 
     def _screen_shapes(self) -> None:
-        """Nothing; screens points in the order of their bounds until the rest cannot be better."""
-        first = np.argsort(self.lower, kind="stable")[: self.budget.points].tolist()
+        """Nothing; screens the first points, without those that cannot be better."""
+        first = self.field.order(self.known.objective)[: self.budget.points]
         for start in range(0, len(first), BATCH):
             batch = [n for n in first[start : start + BATCH] if self.lower[n] < self.limit]
-            if not batch:
-                return
-            self._screen([(n, SPLITS[0]) for n in batch], f"shapes from {start + 1}")
+            if batch:
+                self._screen([(n, SPLITS[0]) for n in batch], f"shapes from {start + 1}")
 
     def _screen_splits(self) -> None:
         """Nothing; screens the best points at all other memory splits."""

@@ -153,7 +153,7 @@ def _screened(layer: Layer, design: Design, hardware: Hardware, objective: str) 
     ranked = search.ranked(problem, design, SCREEN, objective=objective)
     while ranked:
         some, ranked = ranked[: SCREEN.exact], ranked[SCREEN.exact :]
-        exact = evaluate_batch(problem, design, [m for _, m in some], counters=True)
+        exact = evaluate_batch(problem, design, [m for _, m in some], counters=True, long=False)
         counters = dict(zip(COUNTERS, exact.counters.T, strict=True))
         energy = physical.energy_nj(design, hardware, counters, exact.cycles)
         costs = [

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
-from dcp_hw.funnel import BATCH, Budget, Field, Tally
+from dcp_hw.funnel import BATCH, Budget, Field, Tally, in_turn
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, value
 from dcp_hw.workload import Layer
 
@@ -88,13 +88,17 @@ class PerLayer:
     def _screen_shapes(self) -> None:
         """Nothing; screens the best shapes for the network, and those for each layer."""
         network = self.field.network(self.known.objective)
-        first = np.argsort(network, kind="stable")[:BATCH].tolist()
+        first = self.field.order(self.known.objective)[:BATCH]
         self._screen([(n, SPLITS[0], self.layers) for n in first], "shapes")
         lower = self._weighed(self.field.cycles, self.field.energy_nj)
         wanted: dict[int, list[Layer]] = defaultdict(list)
-        for row, layer in zip(lower, self.layers, strict=True):
-            order = np.lexsort((network, row))[: self.budget.layer_points]
-            for number in order.tolist():
+        edp = self.field.cycles * self.field.energy_nj
+        for n, layer in enumerate(self.layers):
+            order = np.lexsort((network, lower[n]))
+            numbers = order.tolist()
+            if self.known.objective == "energy":  # as in `Field.order`
+                numbers = in_turn(order, np.lexsort((network, edp[n])))
+            for number in numbers[: self.budget.layer_points]:
                 wanted[number].append(layer)
         self._screen([(n, SPLITS[0], layers) for n, layers in wanted.items()], "shapes by layer")
 

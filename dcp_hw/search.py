@@ -127,9 +127,14 @@ def _best(
     candidates = list(dict.fromkeys(candidates))
     judge = _Judge(problem, design, None if goals == ("latency",) else score, int32)
     tried = _running(judge, candidates, effort.exact)
-    if not tried:
-        reason = evaluate(problem, design, candidates[-1], int32=int32)
-        return Infeasible(reason if isinstance(reason, str) else "no mapping")
+    if not tried:  # none runs, or they are too long to try them all
+        reason = ""
+        for mapping in (candidates[0], candidates[-1]):
+            answer = evaluate(problem, design, mapping, int32=int32)
+            if isinstance(answer, Prediction):
+                return iter([(mapping, answer)])
+            reason = answer
+        return Infeasible(reason)
     refined = [_refined(judge, mapping) for _, mapping in tried[: effort.starts]]
     refined.sort(key=lambda item: item[0])
     chosen = dict.fromkeys(mapping for _, mapping in [*refined, *tried])
@@ -166,12 +171,12 @@ class _Judge:
         self._values: dict[Mapping, float] = {}
 
     def values(self, mappings: Sequence[Mapping]) -> list[float]:
-        """Values of mappings; infinite for those that cannot run."""
+        """Values of mappings; infinite for those that cannot run or have too many EXECs."""
         new = [m for m in dict.fromkeys(mappings) if m not in self._values]
         if new:
             wanted = self.score is not None
             exact = evaluate_batch(
-                self.problem, self.design, new, int32=self.int32, counters=wanted
+                self.problem, self.design, new, int32=self.int32, counters=wanted, long=False
             )
             found = exact.cycles.tolist()
             if self.score is not None:

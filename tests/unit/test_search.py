@@ -206,6 +206,20 @@ def test_mappings_without_room_are_lowered(monkeypatch: pytest.MonkeyPatch) -> N
     short = evaluate_batch(problem, design, tried, counters=True)
     assert short.cycles.tolist() == expected.cycles.tolist()
     assert short.counters.tolist() == expected.counters.tolist()
+    none = evaluate_batch(problem, design, tried, long=False)
+    assert not none.cycles.any()
+
+
+def test_layers_of_long_mappings_only_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    design = family("unicast_tree", 8, 2, depth=64, words=512, param_rows=2)
+    usual = best_mapping(LAYERS[1], design)
+    monkeypatch.setattr(fast, "FEW_EXECS", 2)
+    monkeypatch.setattr(fast, "MOST_EXECS", 2)
+    monkeypatch.setattr(fast, "_own", threading.local())
+    found = best_mapping(LAYERS[1], design, effort="quick")
+    assert not isinstance(usual, Infeasible)
+    assert not isinstance(found, Infeasible)
+    assert usual[2].latency_cycles <= found[2].latency_cycles < 2 * usual[2].latency_cycles
 
 
 def test_score_and_objective_agree() -> None:
