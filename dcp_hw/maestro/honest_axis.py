@@ -21,6 +21,15 @@ WIDE = 1 << 60
 
 
 @njit(**COMPILED)
+def quotient(a: int, b: int) -> int:
+    """a // b for 0 <= a < 2^52 and 0 < b < 2^52, by doubles, in a fraction of the time.
+
+    It is exact: a / b is at least 1 / b below the next integer, more than half a step of a double.
+    """
+    return int(float(a) / float(b))
+
+
+@njit(**COMPILED)
 def span(t: int, r: int, stride: int) -> int:
     """Positions that `t` outputs and `r` taps touch."""
     return (t - 1) * min(stride, r) + r

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import COMPILED, span
+from dcp_hw.maestro.honest_axis import COMPILED, quotient, span
 from dcp_hw.maestro.honest_input import Pairs, axis_table, make_pairs
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
@@ -59,7 +59,7 @@ def _units(w: Plan, d: int, level: int, at: int, size: int) -> tuple[int, int]:
     if w[UNIT + level, PARALLEL] != d:
         return 1, min(tile, size)
     first = min(size, w[ROUND + level, d])
-    number = (first + tile - 1) // tile
+    number = quotient(first + tile - 1, tile)
     return number, first - (number - 1) * tile
 
 
@@ -108,11 +108,11 @@ def _split(w: Plan, d: int, view: int, at: int, splits: int) -> tuple[int, int]:
         return number, number
     steps, number = 0, 0
     tile = w[TILE + view, d]
-    units = w[ROUND + view, d] // tile
+    units = quotient(w[ROUND + view, d], tile)
     full = _paths(w, d, view + 1, at, tile)
     for c in range(w[CLASSES + view, d]):
         size, count = w[CLASS_SIZE + 6 * view + d, c], w[CLASS_COUNT + 6 * view + d, c]
-        whole = size // tile
+        whole = quotient(size, tile)
         steps += count * whole * full
         number += count * min(whole, units) * full
         if size > whole * tile:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, span
+from dcp_hw.maestro.honest_axis import COMPILED, quotient, span
 from dcp_hw.maestro.honest_plan import (
     LAYER,
     LEVELS,
@@ -64,7 +64,7 @@ def list_kinds(w: Plan, z: Kinds, depth: int) -> float:
             once, tile, row = w[ROUND + level, d], w[TILE + level, d], 6 * level + d
             for k in range(z[6 * LEVELS + level, 0, d]):
                 size = z[row, k, LENGTH]
-                rounds = 1 if size <= once else (size + once - 1) // once
+                rounds = 1 if size <= once else quotient(size + once - 1, once)
                 z[row, k, ROUNDS_OF] = rounds
                 z[row, k, EXTENT] = min(once, size)
                 z[row, k, EXTENT + 1] = size - (rounds - 1) * once

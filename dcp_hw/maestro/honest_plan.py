@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import COMPILED, quotient
 
 Plan = NDArray[np.int64]
 Integers = NDArray[np.int64]
@@ -88,7 +88,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
             once = tile
             if d == parallel:
                 once = tile * units
-                w[UNIT + i, HOLDING] = min(units, (outer + tile - 1) // tile)
+                w[UNIT + i, HOLDING] = min(units, quotient(outer + tile - 1, tile))
                 w[SPLITS, d] |= (outer > tile and units > 1) << i
             w[TILE + i, d], w[ROUND + i, d] = tile, once
             changing |= (outer > once) << d
@@ -111,7 +111,7 @@ def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
     ranges, rounds, single, starts, number = 0, 0, 0, 0, 0
     for c in range(w[CLASSES + i, d]):
         size, count = w[CLASS_SIZE + here, c], w[CLASS_COUNT + here, c]
-        whole = size // tile
+        whole = quotient(size, tile)
         rest = size - whole * tile
         tiles = whole + (rest > 0)
         ranges += count * tiles
@@ -120,8 +120,8 @@ def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
             single += count * size
             starts += count * tiles
         else:
-            rounds += count * (tiles if once == tile else (size + once - 1) // once)
-            starts += count * (once // tile)
+            rounds += count * (tiles if once == tile else quotient(size + once - 1, once))
+            starts += count * quotient(once, tile)
         if rest and i + 1 < LEVELS:
             number += 1
             w[CLASS_SIZE + below, number], w[CLASS_COUNT + below, number] = rest, count

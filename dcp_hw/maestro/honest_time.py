@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap, span
+from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap, quotient, span
 from dcp_hw.maestro.honest_kinds import (
     EXTENT,
     FIELDS,
@@ -148,8 +148,8 @@ def _unit(w: Plan, z: Kinds, level: int, t: Trail, choice: int) -> int:
     here, below = 8 * level, 8 * (level + 1)
     unit = 0
     if choice:
-        units = (t[here + NEW, p] + tile - 1) // tile
-        before = (t[here + OLD, p] + tile - 1) // tile
+        units = quotient(t[here + NEW, p] + tile - 1, tile)
+        before = quotient(t[here + OLD, p] + tile - 1, tile)
         unit = units - 1 if choice == 1 else (before - 1 if choice == 2 else before)
         if unit <= 0 or unit >= units or (choice == 2 and before == units):
             return -1
@@ -363,7 +363,7 @@ def _last(w: Plan, d: int, level: int) -> int:
     """Most elements along d in the last round of the last range of any unit."""
     if w[CLASSES + level, d] == 1:  # all ranges have one size
         size, once = w[CLASS_SIZE + 6 * level + d, 0], w[ROUND + level, d]
-        return size if size <= once else size - (size - 1) // once * once
+        return size if size <= once else size - quotient(size - 1, once) * once
     split = 0  # levels above that share d among units
     for i in range(level):
         split |= (w[UNIT + i, PARALLEL] == d) << i
@@ -373,11 +373,11 @@ def _last(w: Plan, d: int, level: int) -> int:
         size = w[SIZE, d]
         for i in range(level):
             once, tile = w[ROUND + i, d], w[TILE + i, d]
-            size -= (size - 1) // once * once
+            size -= quotient(size - 1, once) * once
             if rest_units >> i & 1:
-                size -= (size - 1) // tile * tile
+                size -= quotient(size - 1, tile) * tile
             size = min(size, tile)
         once = w[ROUND + level, d]
-        most = max(most, size - (size - 1) // once * once)
+        most = max(most, size - quotient(size - 1, once) * once)
         rest_units = (rest_units - 1) & split if rest_units else -1
     return most

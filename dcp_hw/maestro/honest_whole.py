@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import COMPILED, quotient
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
     BOTH_OUT,
@@ -108,15 +108,15 @@ def _first(w: Plan, d: int, view: int, at: int, tile: int, splits: bool) -> int:
         if size <= once:  # a single round: it stays as a whole
             if splits and at >= view:
                 return -1
-            tiles = (size + tile - 1) // tile if at >= view else 1
+            tiles = quotient(size + tile - 1, tile) if at >= view else 1
             total += count * (each * size + (taps - each) * tiles)
             continue
-        moved = (size - 1) // once * once
+        moved = quotient(size - 1, once) * once
         share = taps - stride - (moved - tile) * stride
         if share > 0:
             if splits:
                 return -1
-            units = (size - moved + tile - 1) // tile if at >= view else 1
+            units = quotient(size - moved + tile - 1, tile) if at >= view else 1
             total += count * units * share
     return total
 
@@ -129,5 +129,5 @@ def _last_range(w: Plan, d: int, view: int) -> int:
     size = w[SIZE, d]
     for level in range(view):
         tile = w[TILE + level, d]
-        size = min(tile, size - (size - 1) // tile * tile)
+        size = min(tile, size - quotient(size - 1, tile) * tile)
     return size
