@@ -237,3 +237,11 @@ def test_an_edit_that_changes_nothing_is_refused(tmp_path: Path) -> None:
         mutate(ECHO, tmp_path / "c", [Edit("Other.*", r"busy", "bus")])
     lines = mutate(ECHO, tmp_path / "d", [Edit("*", r"(beats_in) <= 32'd0", r"\1 <= 32'd1")])
     assert [line[:16] for line in lines] == ["Accelerator.v: -", "Accelerator.v: +"]
+
+
+def test_a_simulation_without_python_ends(
+    echo: runner.Built, stream: runner.Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPI_USERS", "")  # names Python's library otherwise
+    with pytest.raises(SimError, match="without results"):
+        runner.run(echo, stream, WORDS - 1, 100_000)
