@@ -35,7 +35,9 @@ MAY_USE_TORCH |= {
     f"optimise_{part}" for part in ("descent", "form", "groups", "local", "predictor")
 }
 MAY_USE_TORCH |= {"tensorlib_dcp"}
-MAY_USE_TORCH |= {f"tensorlib_dcp_{part}" for part in ("compare", "form", "plan", "points", "train")}
+MAY_USE_TORCH |= {
+    f"tensorlib_dcp_{part}" for part in ("compare", "form", "plan", "points", "train")
+}
 NEEDS_TORCH = MAY_USE_TORCH | {"search", "fig6_tune"}  # build on those
 
 
