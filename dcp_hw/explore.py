@@ -129,7 +129,9 @@ def _searched(mode: str, tally: Tally) -> dict[str, Any]:
 
 def _per_layer(layers: LayerSet, known: Known, budget: Budget) -> Plan:
     found = space()
-    search = PerLayer(Field(found.arrays, layers, known.hardware), known, budget, found.twins)
+    field = Field(found.arrays, layers, known.hardware)
+    single = Funnel(field, known, budget, "per-layer, one design", found.twins)
+    search = PerLayer(field, known, budget, found.twins, single)
     chosen, choices = search.chosen()
     if not chosen:
         raise _no_design(known)

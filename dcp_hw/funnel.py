@@ -7,6 +7,7 @@ screened at one memory split  -- best ones -->  screened at all splits
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -172,7 +173,13 @@ def in_turn(first: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]:
 
 
 class Funnel:
-    """The way of a field's points through the stages, for a network on one design."""
+    """The way of a field's points through the stages, for a network on one design.
+
+    Attributes:
+        pool: designs whose layers were all screened: name -> number of the point, design.
+        values: what the network costs on each of them, from screening.
+        tried: number of a point -> memory splits looked at.
+    """
 
     def __init__(
         self, field: Field, known: Known, budget: Budget, what: str, twins: Sequence[Style] = ()
@@ -182,14 +189,14 @@ class Funnel:
         self.lower = field.network(known.objective)
         self.limit = np.inf  # value of the best design so far
         self.values: dict[str, float] = {}
-        self._pool: dict[str, tuple[int, Candidate]] = {}
-        self._examined = np.zeros(len(field.points), dtype=np.int64)
+        self.pool: dict[str, tuple[int, Candidate]] = {}
+        self.tried: dict[int, set[Split]] = defaultdict(set)
 
     def finalists(self) -> list[Candidate]:
         """Designs with a full search of all layers, best first; empty if no bank fits."""
         self._screen_shapes()
         self._screen_splits()
-        pool = [c for _, c in sorted(self._pool.values(), key=lambda item: self._value(item[1]))]
+        pool = [item[-1] for item in self._best()]
         pool = self._searched(pool[: self.budget.quick], QUICK, "designs")
         self.tally.quick = len(pool)
         pool = self._searched(pool[: self.budget.full], FULL, "finalists")
@@ -199,15 +206,15 @@ class Funnel:
 
     def screened(self, most: int) -> list[Design]:
         """Designs that run all layers, best first by screening: one split of each point."""
-        order = sorted(self._pool, key=lambda name: self.values[name])
-        first: dict[int, str] = {}
-        for name in order:
-            if np.isfinite(self.values[name]):
-                first.setdefault(self._pool[name][0], name)
-        return [self._pool[name][1].design for name in list(first.values())[:most]]
+        first: dict[int, Design] = {}
+        for number, candidate in self._best():
+            if np.isfinite(self.values[candidate.design.name]):
+                first.setdefault(number, candidate.design)
+        return list(first.values())[:most]
 
-    def _value(self, candidate: Candidate) -> float:
-        return self.values[candidate.design.name]
+    def _best(self) -> list[tuple[int, Candidate]]:
+        """The pool in the order of its values."""
+        return sorted(self.pool.values(), key=lambda item: self.values[item[-1].design.name])
 
     def _screen_shapes(self) -> None:
         """Nothing; screens the first points, without those that cannot be better."""
@@ -219,15 +226,15 @@ class Funnel:
 
     def _screen_splits(self) -> None:
         """Nothing; screens the best points at all other memory splits."""
-        found = sorted(self._pool.values(), key=lambda item: self._value(item[1]))
-        best = [n for n, _ in found[: self.budget.splits] if self.lower[n] < self.limit]
+        found = self._best()[: self.budget.splits]
+        best = [n for n, _ in found if self.lower[n] < self.limit]
         self._screen([(n, split) for n in best for split in SPLITS[1:]], "memory splits")
 
     def _screen(self, wanted: Sequence[tuple[int, Split]], what: str) -> None:
         made: list[tuple[int, Candidate]] = []
         for number, split in wanted:
             candidate = self.field.points[number].candidate(split, self.field.hardware)
-            self._examined[number] += 1
+            self.tried[number].add(split)
             if candidate is None:
                 self.tally.no_room += 1
             else:
@@ -236,7 +243,7 @@ class Funnel:
         self.known.screen([(c.design, layers) for _, c in made], f"{self.what}: {what}")
         for number, candidate in made:
             name = candidate.design.name
-            self._pool[name] = number, candidate
+            self.pool[name] = number, candidate
             self.values[name] = self.known.screened_value(candidate.design, layers)
             self.limit = min(self.limit, self.values[name])
         self.tally.screened += len(made)
@@ -257,7 +264,9 @@ class Funnel:
 
     def _settle(self) -> None:
         """Nothing; counts what was left out and what was left over."""
-        rest = len(SPLITS) - self._examined
+        rest = np.full(len(self.field.points), len(SPLITS))
+        for number, splits in self.tried.items():
+            rest[number] -= len(splits)
         out = self.lower >= self.limit
         self.tally.bound = int(rest[out].sum())
         self.tally.not_examined = int(rest[~out].sum())

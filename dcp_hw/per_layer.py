@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
-from dcp_hw.funnel import BATCH, Budget, Field, Tally, in_turn
+from dcp_hw.funnel import BATCH, Budget, Field, Funnel, Tally, in_turn
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, value
 from dcp_hw.workload import Layer
 
@@ -28,11 +28,18 @@ class PerLayer:
     """The choice of designs, and of a design for each layer.
 
     Points are screened for the layers on which their bounds are least; then designs are added one
-    by one, and exchanged, while the network gets better. That need not be the best six.
+    by one, and exchanged, while the network gets better. That need not be the best six. Designs
+    that the search for a single one has screened take part, its best ones in every stage: so no
+    network does worse with a design per layer than with one for all.
     """
 
     def __init__(
-        self, field: Field, known: Known, budget: Budget, twins: Sequence[Style] = ()
+        self,
+        field: Field,
+        known: Known,
+        budget: Budget,
+        twins: Sequence[Style] = (),
+        single: Funnel | None = None,
     ) -> None:
         self.field, self.known, self.budget = field, known, budget
         self.tally: Tally = field.tally(twins)
@@ -43,6 +50,18 @@ class PerLayer:
         self._tried: dict[int, set[Split]] = defaultdict(set)
         least = self.counts @ field.cycles.min(axis=1), self.counts @ field.energy_nj.min(axis=1)
         self.weights = self._weights(*least)
+        self.whole: list[str] = []
+        if single is not None:
+            self._take_over(single)
+
+    def _take_over(self, single: Funnel) -> None:
+        """Nothing; finds one design for the network, or reads it, and keeps all it looked at."""
+        self.whole = [candidate.design.name for candidate in single.finalists()]
+        for name, (number, candidate) in single.pool.items():
+            self.designs[name], self._point[name] = candidate, number
+        for number, splits in single.tried.items():
+            self._tried[number] |= splits
+        self.tally.screened, self.tally.no_room = single.tally.screened, single.tally.no_room
 
     def chosen(self) -> tuple[list[Candidate], dict[str, dict[str, Outcome]]]:
         """Designs, and design name -> layer name -> outcome; each layer once."""
@@ -57,10 +76,15 @@ class PerLayer:
         table = self.known.screened | table
         most = self.budget.layer_quick
         pool = list(dict.fromkeys([*self.greedy(pool, table, most, worth=1.0), *pool]))[:most]
+        pool = list(dict.fromkeys([*pool, *self.whole]))
         self._search([(name, x) for name in pool for x in self.layers], QUICK, table, "designs")
         names = self.greedy(pool, table, MAX_DESIGNS)
-        found = self._search(self._likely(names, table, 2), FULL, table, "mappings")
+        likely = self._likely(names, table, 2)
+        likely += [(name, x) for name in self.whole for x in self.layers]
+        found = self._search(list(dict.fromkeys(likely)), FULL, table, "mappings")
         only = {pair: table[pair] for pair in found}
+        others = self.greedy(list(dict.fromkeys([*names, *self.whole])), only, MAX_DESIGNS)
+        names = min(names, others, key=lambda some: self.assign(some, only)[0])
         choices: dict[str, dict[str, Outcome]] = defaultdict(dict)
         for layer, name in zip(self.layers, self.assign(names, only)[1], strict=True):
             choices[name][layer.name] = found[name, layer.name]

@@ -304,6 +304,17 @@ def test_per_layer_finds_nothing_worse_than_brute_force(small: None, everything:
     assert chosen(made, "latency") <= best
 
 
+@pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
+def test_a_design_per_layer_is_no_worse_than_one_for_all(small: None, objective: str) -> None:
+    few = Budget(points=40, splits=4, quick=2, full=1, layer_points=1, layer_splits=1, pool=1,
+                 layer_search=1, layer_quick=1)  # fmt: skip
+    made = plan("per-layer", NETWORK, Known(SMALL, objective, 1), few)
+    one = plan("fixed", NETWORK, Known(SMALL, objective, 1), few)
+    assert chosen(made, objective) <= chosen(one, objective)
+    left = ("narrower_bus", "more_skew", "bound", "no_room", "screened", "not_examined")
+    assert made.search["candidates"] == sum(made.search[name] for name in left)
+
+
 def test_a_bound_that_is_too_high_is_noticed(
     small: None, everything: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
