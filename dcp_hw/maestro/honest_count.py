@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import COMPILED, quotient, span
+from dcp_hw.maestro.honest_axis import LEAN, quotient, span
 from dcp_hw.maestro.honest_input import Pairs, axis_table, make_pairs
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
@@ -17,6 +17,7 @@ from dcp_hw.maestro.honest_plan import (
     CLASS_COUNT,
     CLASS_SIZE,
     CLASSES,
+    ENTER,
     HOLDING,
     INNER_AT,
     INNER_IN,
@@ -28,12 +29,14 @@ from dcp_hw.maestro.honest_plan import (
     OUTER_AT,
     PARALLEL,
     RANGES,
+    REMAIN,
     ROUND,
     ROUNDS,
     SINGLE,
     SIZE,
     SPLITS,
     STARTS,
+    STAY,
     STRIDE,
     TABLE,
     TILE,
@@ -42,7 +45,7 @@ from dcp_hw.maestro.honest_plan import (
     Integers,
     Plan,
 )
-from dcp_hw.maestro.honest_whole import whole_table
+from dcp_hw.maestro.honest_whole import whole_axis, whole_table
 
 # Columns of a row of counts.
 MACS, SUMS_READ, L2_REQUIRED, SHARED_REQUIRED, REQUIRED, BUFFERS = 0, 1, 2, 3, 4, 7
@@ -50,7 +53,7 @@ BOUNDARY, BOUNDARY_COLUMNS = 10, 8  # each: supplied x 3, taken x 3, drained, co
 COUNT_COLUMNS = BOUNDARY + 4 * BOUNDARY_COLUMNS
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _units(w: Plan, d: int, level: int, at: int, size: int) -> tuple[int, int]:
     """Units of a level along d that work on a range, and the share of the last; 1 beyond `at`."""
     if level > at:
@@ -63,7 +66,7 @@ def _units(w: Plan, d: int, level: int, at: int, size: int) -> tuple[int, int]:
     return number, first - (number - 1) * tile
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _paths(w: Plan, d: int, level: int, at: int, size: int) -> int:
     """Units of levels `level` to `at`, three at most, that work on some part of a range."""
     total = 0
@@ -81,7 +84,7 @@ def _paths(w: Plan, d: int, level: int, at: int, size: int) -> int:
     return total
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
     """Steps of all unit paths along d, and paths, for a tensor that d does not select."""
     if at < view:
@@ -94,7 +97,7 @@ def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
     return w[RANGES + view + 1, d], w[STARTS + view, d]
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _split(w: Plan, d: int, view: int, at: int, splits: int) -> tuple[int, int]:
     """As `_uncoupled`, where units of levels after the view share d (bit set, from there on)."""
     if splits & (splits - 1) == 0 and (view < 0 or w[CLASSES + view + 1, d] == 1):
@@ -123,40 +126,66 @@ def _split(w: Plan, d: int, view: int, at: int, splits: int) -> tuple[int, int]:
     return steps, number
 
 
-@njit(**COMPILED)
-def _plain(w: Plan, tensor: int, view: int, at: int) -> int:
-    """Elements of weights or outputs that enter the units counted one by one.
+@njit(**LEAN)
+def _entering(w: Plan, view: int) -> int:
+    """Elements that enter the units, from the rows ENTER, REMAIN and STAY.
 
     From the innermost loop outwards: `enter` counts what enters with the loops so far, `inside` is
     the product of what stays in place of them when a loop further out moves on.
     """
-    mask = w[MASK, tensor]
     enter, inside = 1, 1
-    if view < 0:
-        for d in range(6):
-            enter *= w[SIZE, d] if mask >> d & 1 else _uncoupled(w, d, view, at)[0]
-        return enter
     for place in range(5, -1, -1):
-        p = w[ORDER + view, place]
-        if mask >> p & 1:  # a selecting loop replaces the whole tile
-            enter *= w[SIZE, p]
-            inside *= w[SINGLE + view, p]
-        else:
-            steps, number = _uncoupled(w, p, view, at)
-            enter = steps * enter - (steps - number) * inside
-            inside *= number
+        p = w[ORDER + max(view, 0), place]
+        enter = w[ENTER, p] * enter - w[REMAIN, p] * inside
+        inside *= w[STAY, p]
     return enter
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
+def _plain(w: Plan, tensor: int, view: int, at: int) -> int:
+    """Elements of weights or outputs that enter the units counted one by one."""
+    for d in range(6):
+        if w[MASK, tensor] >> d & 1:  # a selecting loop replaces the whole tile
+            w[ENTER, d], w[REMAIN, d], w[STAY, d] = w[SIZE, d], 0, w[SINGLE + max(view, 0), d]
+        else:
+            steps, number = _uncoupled(w, d, view, at)
+            w[ENTER, d], w[REMAIN, d], w[STAY, d] = steps, steps - number, number
+    return _entering(w, view)
+
+
+@njit(**LEAN)
 def _inputs(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
     """Elements of the input that enter the units counted one by one; padding left out.
 
-    As `_plain`; Y with R and X with S are one factor each, whose value depends on which of the two
-    loops have been passed.
-
     Args:
         own: the level whose units read together (-1: every tile by itself).
+    """
+    for d in range(2, 4):
+        if not _whole(w, d, view, at, own):
+            return _listed(w, pairs, view, at, own)
+    steps, number = _uncoupled(w, 0, view, at)
+    w[ENTER, 0], w[REMAIN, 0], w[STAY, 0] = steps, steps - number, number
+    w[ENTER, 1], w[REMAIN, 1], w[STAY, 1] = w[SIZE, 1], 0, w[SINGLE + max(view, 0), 1]
+    for d in range(4, 6):  # their loops never move
+        w[ENTER, d], w[REMAIN, d], w[STAY, d] = 1, 0, 1
+    return _entering(w, view)
+
+
+@njit(**LEAN)
+def _whole(w: Plan, d: int, view: int, at: int, own: int) -> bool:
+    """Fill in what axis d (Y or X) adds, if that is known in closed form."""
+    if w[TILE + max(view, at, 0), d + 2] != w[SIZE, d + 2]:
+        return False
+    steps, number = _uncoupled(w, d, view, at)
+    return whole_axis(w, d, view, at, own, steps, number)
+
+
+@njit(**LEAN)
+def _listed(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
+    """As `_inputs`, where tiles of some axis must be listed.
+
+    Y with R and X with S are one factor each, whose value depends on which of the two loops have
+    been passed.
     """
     for d in range(2, 4):
         _axis(w, pairs, d, view, at, own)
@@ -164,8 +193,7 @@ def _inputs(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
     enter = w[TABLE, BOTH_OUT] * w[TABLE + 1, BOTH_OUT]
     if view < 0:
         return enter * steps * w[SIZE, 1]
-    stays_k, stays_c, stays_y, stays_x = 1, 1, 1, 1
-    stays_y, stays_x = w[TABLE, BOTH_OUT], w[TABLE + 1, BOTH_OUT]
+    stays_k, stays_c, stays_y, stays_x = 1, 1, w[TABLE, BOTH_OUT], w[TABLE + 1, BOTH_OUT]
     passed = 0
     for place in range(5, -1, -1):
         p = w[ORDER + view, place]
@@ -191,7 +219,7 @@ def _inputs(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
     return enter
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
     """Make sure that the table of an axis is that of this view."""
     splits = 0
@@ -203,8 +231,8 @@ def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
     if w[TABLE + d - 2, KEY] == key:
         return
     w[TABLE + d - 2, KEY] = key
-    steps, number = _uncoupled(w, d, view, at)
-    if whole_table(w, d, view, at, own if shared else -1, steps, number):
+    if _whole(w, d, view, at, own):
+        whole_table(w, d, view)
         return
     for loop in range(d, d + 3, 2):
         key = splits << 4 | (view + 1) << 2
@@ -214,7 +242,16 @@ def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
     axis_table(w, pairs, d, view, own if shared else -1)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
+def _alike(w: Plan, level: int, view: int) -> bool:
+    """Whether all units of a level that ever hold something work in each step that counts."""
+    p, holding = w[UNIT + level, PARALLEL], w[UNIT + level, HOLDING]
+    if view == level:
+        return w[RANGES + level + 1, p] == holding * w[ROUNDS + level, p]
+    return w[STARTS + level, p] == holding * w[RANGES + level, p]  # what is constant, comes once
+
+
+@njit(**LEAN)
 def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
     """Write MACs, requirements and traffic of a mapping; columns as named above."""
     macs, outputs = 1, 1
@@ -229,27 +266,31 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
         i, before = max(b - 1, 0), max(b - 2, 0)
         at = b - 2 if b else -1
         row = BOUNDARY + BOUNDARY_COLUMNS * b
-        parallel, holding = w[UNIT + i, PARALLEL], w[UNIT + i, HOLDING]
+        parallel, holding = w[UNIT + i, PARALLEL], w[UNIT + i, HOLDING] if b else 1
         # Only units side by side along an axis see other tiles than their parent.
-        split = parallel >= 2 and b > 0 and holding > 1
+        split = parallel >= 2 and holding > 1
         view = w[VIEW + i, 0]
         if inputs < 0 or split or view != w[VIEW + before, 0]:
             inputs = _inputs(w, pairs, view, at, i if split else -1)
         out[row] = out[row + 3] = inputs
         if split:
             out[row + 3] = inputs = _inputs(w, pairs, view, i, -1)
-        elif b and holding > 1 and parallel == 0:  # units that idle share the tile, and take it
-            out[row + 3], inputs = inputs * holding, -1
-        if weights < 0 or w[VIEW + i, 1] != w[VIEW + before, 1]:
-            weights = _plain(w, 1, w[VIEW + i, 1], at)
+        elif holding > 1 and parallel == 0:  # units that idle share the tile, and take it
+            out[row + 3] = inputs * holding
+            inputs = inputs * holding if _alike(w, i, view) else -1
+        view = w[VIEW + i, 1]
+        if weights < 0 or view != w[VIEW + before, 1]:
+            weights = _plain(w, 1, view, at)
         out[row + 1] = out[row + 4] = weights
-        if b and holding > 1 and w[MASK, 1] >> parallel & 1 == 0:
-            out[row + 4], weights = weights * holding, -1
-        if b == 0 or w[VIEW + i, 2] != w[VIEW + before, 2]:
-            sums = _plain(w, 2, w[VIEW + i, 2], at)
+        if holding > 1 and w[MASK, 1] >> parallel & 1 == 0:
+            out[row + 4] = weights * holding
+            weights = weights * holding if _alike(w, i, view) else -1
+        view = w[VIEW + i, 2]
+        if b == 0 or view != w[VIEW + before, 2]:
+            sums = _plain(w, 2, view, at)
         collected = sums
-        if b and holding > 1 and w[MASK, 2] >> parallel & 1 == 0:
-            sums = _plain(w, 2, w[VIEW + i, 2], i)
+        if holding > 1 and w[MASK, 2] >> parallel & 1 == 0:
+            sums = sums * holding if _alike(w, i, view) else _plain(w, 2, view, i)
         loads = collected - fresh
         if b:
             fresh = sums - loads
@@ -258,7 +299,7 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
     out[MACS], out[SUMS_READ] = macs, macs - fresh
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def require(w: Plan, depth: int, out: Integers) -> None:
     """Write the elements of the L2 and of one buffer of each level, and the number of those."""
     between, number = 0, 1

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import LEAN
 from dcp_hw.maestro.honest_count import (
     BOUNDARY,
     BOUNDARY_COLUMNS,
@@ -100,7 +100,7 @@ def _compile() -> Callable[..., None]:
     sources = [Path(__file__).with_name(f"honest_{name}.py") for name in _KERNEL]
     tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
-    @njit(cache=True, **COMPILED)
+    @njit(cache=True, **LEAN)
     def evaluate_rows(
         layers: Integers,
         machines: Integers,

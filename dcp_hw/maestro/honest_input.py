@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap
+from dcp_hw.maestro.honest_axis import LEAN, WIDE, kept, overlap
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
     BOTH_OUT,
@@ -53,7 +53,7 @@ def pairs_for(largest: int, taps: int, padding: int) -> Pairs:
     return np.zeros((SPARE + 1, entries, 5), dtype=np.int64)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _add(pairs: Pairs, row: int, first: int, moved: int, new: int, old: int, count: int) -> None:
     """Append a pair of tiles to a list."""
     number = pairs[row, 0, 0] + 1
@@ -63,7 +63,7 @@ def _add(pairs: Pairs, row: int, first: int, moved: int, new: int, old: int, cou
     pairs[row, number, COUNT] = count
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _at_edge(w: Plan, d: int, first: int, size: int) -> bool:
     """Whether outputs first .. first + size - 1 of Y or X need padding."""
     stride, padding = w[LAYER, STRIDE], w[LAYER, PADDING]
@@ -71,7 +71,7 @@ def _at_edge(w: Plan, d: int, first: int, size: int) -> bool:
     return first * stride < padding or (first + size - 1) * stride + w[SIZE, d + 2] > last
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def make_pairs(w: Plan, pairs: Pairs, d: int, view: int, at: int) -> None:
     """List the tiles of units of level `at` for all step changes of the loop of level `view`.
 
@@ -101,7 +101,7 @@ def make_pairs(w: Plan, pairs: Pairs, d: int, view: int, at: int) -> None:
             _take_back(w, pairs, row + state, d)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _bulk(w: Plan, pairs: Pairs, d: int, view: int, at: int) -> None:
     """The pairs of tiles by size, wherever they are."""
     row = 3 * (d - 2)
@@ -132,7 +132,7 @@ def _bulk(w: Plan, pairs: Pairs, d: int, view: int, at: int) -> None:
             _add(pairs, row + IN, -1, moved, tile if moved else rest, rest, count)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _placed(w: Plan, pairs: Pairs, d: int, view: int, at: int, inside: int) -> tuple[int, int]:
     """Append the pairs of the one tile that an output or tap lies in; its start and end."""
     row = 3 * (d - 2)
@@ -156,7 +156,7 @@ def _placed(w: Plan, pairs: Pairs, d: int, view: int, at: int, inside: int) -> t
     return start, start + new
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _split(w: Plan, pairs: Pairs, row: int, d: int, tile: int) -> None:
     """Split the pairs of a list among units; a unit needs both tiles to keep anything.
 
@@ -186,7 +186,7 @@ def _split(w: Plan, pairs: Pairs, row: int, d: int, tile: int) -> None:
             start += tile
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _take_back(w: Plan, pairs: Pairs, row: int, d: int) -> None:
     """Of the tiles with a place keep those at an edge, and take them out of the bulk."""
     number = pairs[row, 0, 0]
@@ -207,7 +207,7 @@ def _take_back(w: Plan, pairs: Pairs, row: int, d: int) -> None:
                 _add(pairs, row, -1, moved, new, old, -count)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def axis_table(w: Plan, pairs: Pairs, d: int, view: int, own: int) -> None:
     """Positions of an axis that stay in place, summed over all pairs of tiles of two states.
 
@@ -238,7 +238,7 @@ def axis_table(w: Plan, pairs: Pairs, d: int, view: int, own: int) -> None:
         w[row, BOTH_IN] = _sum(w, pairs, d, IN, IN, own)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _sum(w: Plan, pairs: Pairs, d: int, state: int, taps: int, own: int) -> int:
     """Positions that stay in place, over the pairs of tiles of two states; `own`: see above."""
     stride, padding = w[LAYER, STRIDE], w[LAYER, PADDING]

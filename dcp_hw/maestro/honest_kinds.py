@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, quotient, span
+from dcp_hw.maestro.honest_axis import LEAN, quotient, span
 from dcp_hw.maestro.honest_plan import (
     LAYER,
     LEVELS,
@@ -37,7 +37,7 @@ TOTAL = 8
 FIELDS = 9
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _kind(z: Kinds, level: int, d: int, size: int) -> int:
     """The kind of a size at a level; a new one if there is none."""
     row = 6 * level + d
@@ -50,7 +50,7 @@ def _kind(z: Kinds, level: int, d: int, size: int) -> int:
     return number
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def list_kinds(w: Plan, z: Kinds, depth: int) -> float:
     """Fill in all kinds; the cycles of the layer if it never waits."""
     for level in range(depth):
@@ -92,7 +92,7 @@ def list_kinds(w: Plan, z: Kinds, depth: int) -> float:
     return cycles
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def never_waits(w: Plan, z: Kinds, level: int, noc: float, dram: float) -> bool:
     """Whether the units of a level always work longer than its ports (a sufficient condition).
 
@@ -130,7 +130,7 @@ def never_waits(w: Plan, z: Kinds, level: int, noc: float, dram: float) -> bool:
     return max(read, write) * slack <= noc
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _axis_rate(w: Plan, z: Kinds, level: int, d: int) -> float:
     """Most input positions per cycle of an axis."""
     most = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, quotient
+from dcp_hw.maestro.honest_axis import LEAN, quotient
 
 Plan = NDArray[np.int64]
 Integers = NDArray[np.int64]
@@ -45,11 +45,14 @@ LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed
 TABLE = LISTED + 1  # Y with R, X with S: what stays by state of the inner and the outer loop
 BOTH_OUT, INNER_AT, INNER_IN, OUTER_AT, BOTH_IN, KEY = range(6)
 SPLITS = TABLE + 2  # by dimension: bit set of the levels where several units share it
-TAG = SPLITS + 1  # of the sources
+ENTER = SPLITS + 1  # by dimension: what enters a unit in all its steps,
+REMAIN = ENTER + 1  # what a step of its loop leaves in place,
+STAY = REMAIN + 1  # and what stays when a loop further out moves on
+TAG = STAY + 1  # of the sources
 PLAN_ROWS = TAG + 1
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bool:
     """Lay out one mapping (`levels`: depth x LEVEL_COLUMNS); False if the PEs do not suffice."""
     depth = levels.shape[0]
@@ -104,7 +107,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
     return True
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
     """Sum up the ranges of a level in one dimension, and list those of the next level."""
     here, below = 6 * i + d, 6 * (i + 1) + d

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap, span
+from dcp_hw.maestro.honest_axis import LEAN, WIDE, kept, overlap, span
 from dcp_hw.maestro.honest_kinds import EXTENT, ROUNDS_OF, TOTAL, WORK, Kinds
 from dcp_hw.maestro.honest_plan import (
     LAYER,
@@ -37,7 +37,7 @@ SCRATCH_ROWS = 14
 SCRATCH_COLUMNS = 64
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def axis_tables(
     w: Plan, z: Kinds, q: Scratch, level: int, kinds: Integers, place: Integers, at: int, d: int
 ) -> float:
@@ -61,7 +61,7 @@ def axis_tables(
     return rate
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _pair(
     w: Plan, z: Kinds, level: int, d: int, kind: int, place: int, at: int, part: int
 ) -> tuple[int, int, int, int]:
@@ -76,7 +76,7 @@ def _pair(
     return new, new, 0, work
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def rest(
     w: Plan,
     z: Kinds,
@@ -185,7 +185,7 @@ def rest(
     return new, again
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def set_places(w: Plan, z: Kinds, level: int, kinds: Integers, place: Integers) -> int:
     """Number the loops that have several rounds, outermost 0 (others -1); how many they are."""
     loops = 0
@@ -198,7 +198,7 @@ def set_places(w: Plan, z: Kinds, level: int, kinds: Integers, place: Integers) 
     return loops
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def grow(
     w: Plan,
     z: Kinds,

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED, WIDE, kept, overlap, quotient, span
+from dcp_hw.maestro.honest_axis import LEAN, WIDE, kept, overlap, quotient, span
 from dcp_hw.maestro.honest_kinds import (
     EXTENT,
     FIELDS,
@@ -63,7 +63,7 @@ def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
     )
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _index(z: Kinds, level: int, kinds: Integers) -> int:
     """Number of a combination of kinds."""
     index = 0
@@ -72,7 +72,7 @@ def _index(z: Kinds, level: int, kinds: Integers) -> int:
     return index
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _volume(w: Plan, tensor: int, extent: Integers) -> int:
     """Elements of a tensor in a box; for the input positions, with padding."""
     size = 1
@@ -85,7 +85,7 @@ def _volume(w: Plan, tensor: int, extent: Integers) -> int:
     return size
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _stays(w: Plan, level: int, t: Trail, shared: bool) -> int:
     """Input elements of a step that were there before, where the channels are the same."""
     total = t[8 * level + NEW, 1]
@@ -100,7 +100,7 @@ def _stays(w: Plan, level: int, t: Trail, shared: bool) -> int:
     return total
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _wait(
     w: Plan, level: int, t: Trail, empty: int, pending: bool, again: bool, noc: float, dram: float
 ) -> float:
@@ -136,7 +136,7 @@ def _wait(
     return max(cycles, np.ceil((l2 + out) / dram)) if level == 0 else cycles
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _unit(w: Plan, z: Kinds, level: int, t: Trail, choice: int) -> int:
     """Lay the trail to the range of one unit at the next level.
 
@@ -173,7 +173,7 @@ def _unit(w: Plan, z: Kinds, level: int, t: Trail, choice: int) -> int:
     return 1 if unit * tile >= t[here + OLD, p] else 0
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _step(
     w: Plan,
     z: Kinds,
@@ -234,13 +234,13 @@ def _step(
     return longest
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _has_others(w: Plan, level: int) -> bool:
     """Whether other units than unit 0 can take longest: those that share rows or columns."""
     return w[UNIT + level, PARALLEL] >= 2 and w[UNIT + level, HOLDING] > 1
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _rest_deep(
     w: Plan,
     z: Kinds,
@@ -299,7 +299,7 @@ def _rest_deep(
     return new, again
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def steps_time(
     w: Plan,
     z: Kinds,
@@ -339,7 +339,7 @@ def steps_time(
     return _step(w, z, q, r, t, 0, calm, True, False, noc, dram) + r[0, 0, 0]
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def ends_time(w: Plan, t: Trail, depth: int, noc: float, dram: float) -> float:
     """Cycles of the fill and the last drains, without latencies."""
     total = 0.0
@@ -358,7 +358,7 @@ def ends_time(w: Plan, t: Trail, depth: int, noc: float, dram: float) -> float:
     return total
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _last(w: Plan, d: int, level: int) -> int:
     """Most elements along d in the last round of the last range of any unit."""
     if w[CLASSES + level, d] == 1:  # all ranges have one size

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import COMPILED, quotient
+from dcp_hw.maestro.honest_axis import LEAN, quotient
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
     BOTH_OUT,
     CLASS_COUNT,
     CLASS_SIZE,
     CLASSES,
+    ENTER,
     INNER_AT,
     INNER_IN,
     LAYER,
@@ -24,10 +25,12 @@ from dcp_hw.maestro.honest_plan import (
     PARALLEL,
     PLACE,
     RANGES,
+    REMAIN,
     ROUND,
     ROUNDS,
     ROWS,
     SIZE,
+    STAY,
     STRIDE,
     TABLE,
     TILE,
@@ -36,33 +39,28 @@ from dcp_hw.maestro.honest_plan import (
 )
 
 
-@njit(**COMPILED)
-def whole_table(w: Plan, d: int, view: int, at: int, own: int, steps: int, number: int) -> bool:
-    """Fill in the table of axis d (Y or X) as `honest_input.axis_table`; False if it cannot.
+@njit(**LEAN)
+def whole_axis(w: Plan, d: int, view: int, at: int, own: int, steps: int, number: int) -> bool:
+    """Fill in what enters and stays along axis d (Y or X); False if it is not known.
 
     Args:
-        own: the level whose units share the axis and read together (-1: every tile by itself).
+        own: the level whose units read together (-1: every tile by itself).
         steps, number: tiles of all units in all steps, and in the first rounds.
     """
     stride, taps, pad, size = w[LAYER, STRIDE], w[SIZE, d + 2], w[LAYER, PADDING], w[SIZE, d]
-    for level in range(max(view, 0), max(view, at) + 1):
-        if w[TILE + level, d + 2] != taps:
-            return False
     if own >= 0 and w[UNIT + own, PARALLEL] != d:
-        return False
+        if w[UNIT + own, PARALLEL] == d + 2:
+            return False
+        own = -1
     high = 0  # positions of the last output that are padding
     if pad:
         high = max(0, (size - 1) * stride + taps - pad - w[LAYER, ROWS + d - 2])
         if max(pad, high) > stride or stride > taps:
             return False  # more than one output at an edge
     each = min(stride, taps)
-    row = TABLE + d - 2
     out = each * size + (taps - each) * steps - pad - high
-    w[row, BOTH_OUT] = out
-    if view < 0:
-        return True
     moved, first = 0, out
-    if w[ROUNDS + view, d] != w[RANGES + view, d]:
+    if view >= 0 and w[ROUNDS + view, d] != w[RANGES + view, d]:
         once = w[ROUND + view, d]
         tile, splits = _moving(w, d, view, at, own)
         share = taps - stride - (once - tile) * stride
@@ -77,15 +75,24 @@ def whole_table(w: Plan, d: int, view: int, at: int, own: int, steps: int, numbe
             first -= pad
         if high and _last_range(w, d, view) <= once:
             first -= high
-    if w[PLACE + view, d] < w[PLACE + view, d + 2]:
+    w[ENTER, d], w[REMAIN, d], w[STAY, d] = out, moved, first
+    return True
+
+
+@njit(**LEAN)
+def whole_table(w: Plan, d: int, view: int) -> None:
+    """What `whole_axis` found, as `honest_input.axis_table` puts it."""
+    row = TABLE + d - 2
+    out, moved, first = w[ENTER, d], w[REMAIN, d], w[STAY, d]
+    w[row, BOTH_OUT] = out
+    if w[PLACE + max(view, 0), d] < w[PLACE + max(view, 0), d + 2]:
         w[row, INNER_AT], w[row, INNER_IN], w[row, OUTER_AT] = 0, out, moved
     else:
         w[row, INNER_AT], w[row, INNER_IN], w[row, OUTER_AT] = moved, first, 0
     w[row, BOTH_IN] = first
-    return True
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _moving(w: Plan, d: int, view: int, at: int, own: int) -> tuple[int, bool]:
     """Outputs of one unit, which decide whether it keeps anything; whether tiles are split."""
     if own >= 0:
@@ -97,7 +104,7 @@ def _moving(w: Plan, d: int, view: int, at: int, own: int) -> tuple[int, bool]:
     return tile, splits
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _first(w: Plan, d: int, view: int, at: int, tile: int, splits: bool) -> int:
     """Positions in the first rounds of all ranges that were in the last; -1 if not known."""
     stride, taps = w[LAYER, STRIDE], w[SIZE, d + 2]
@@ -121,7 +128,7 @@ def _first(w: Plan, d: int, view: int, at: int, tile: int, splits: bool) -> int:
     return total
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _last_range(w: Plan, d: int, view: int) -> int:
     """Outputs of the last range of a level."""
     if w[CLASSES + view, d] == 1:
