@@ -192,22 +192,24 @@ def check(group: Group, mappings: Integers, frozen: Frozen) -> Outcome:
         return Outcome(None, (), points, np.inf, calls, invalid)
     at = int(values.argmin())
     layers = []
-    for problem, mine, cost in zip(group.problems, own, costs, strict=True):
-        cycles, nj = predicted(problem, mine[at], frozen)
+    for problem, mine, cost, (cycles, nj) in zip(
+        group.problems, own, costs, predicted(group, mappings[at], frozen).tolist(), strict=True
+    ):
         layers.append(LayerChecked(problem, mine[at], cycles, nj, cost[0, at], cost[1, at]))
     return Outcome(mappings[at], tuple(layers), points, float(values[at]), calls, invalid)
 
 
-def predicted(problem: Problem, mapping: Integers, frozen: Frozen) -> tuple[float, float]:
-    """Cycles and nJ of one occurrence of the layer as the predictor sees them."""
+def predicted(group: Group, mapping: Integers, frozen: Frozen) -> Floats:
+    """Cycles and nJ of one occurrence of each layer as the predictor sees them, layers x 2."""
     import torch
 
-    from dcp_hw.optimise_groups import relaxed_of
+    from dcp_hw.optimise_descent import predictions
+    from dcp_hw.optimise_groups import batch_of
 
-    _, times = problem.shape
-    with torch.no_grad():
-        found = frozen.predict(relaxed_of(problem, mapping[None]))
-    return times * float(found.log_latency.exp()), times * float(found.log_energy.exp())
+    batch = batch_of([group], 1)
+    found = predictions(batch, torch.from_numpy(mapping[None]), frozen.predict)
+    logs = torch.stack([found.log_latency, found.log_energy], dim=1) + batch.times[:, None]
+    return logs.exp().numpy()
 
 
 # --- methods for the tables ------------------------------------------------------------------

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from dcp_hw.errors import InputError
+from dcp_hw.mapspace import DIMENSIONS, ORDER, PARALLEL, TILE, UNITS
+from dcp_hw.optimise_closed import estimate_whole
 from dcp_hw.optimise_form import (
     Form,
     clip,
@@ -31,13 +33,14 @@ from dcp_hw.optimise_form import (
 from dcp_hw.optimise_groups import Batch, Group, batch_of
 from dcp_hw.optimise_settings import Descent, Relaxation
 from predictors.interface import Prediction, Relaxed
+from predictors.model import GapPredictor
 
 Predict = Callable[[Relaxed], Prediction]
 
 FITS = 1e-6
 """Excess up to which a dataflow fits, as `Prediction.feasible`."""
 _BETAS, _LEAST = (0.8, 0.95), 1e-3
-CHUNK = 768
+CHUNK = 1536
 """Pairs of layer and dataflow in one tensor: where a step costs least per pair."""
 
 
@@ -132,7 +135,9 @@ def _descend(
     mappings, mover = starts, Mover(descent)
     for step in range(descent.steps + 1):
         last = step == descent.steps
-        with torch.set_grad_enabled(not last):
+        if last and descent.relaxation.discrete != "soft":
+            value, over = judge(batch, mappings, predict, caution)
+        else:
             parts = dataflow_tensors(form, mappings, batch.limits, descent.relaxation)
             value, over = evaluate(batch, parts, predict, caution)
         fits = over.detach() <= FITS
@@ -190,7 +195,40 @@ def evaluate(
 
     Raises: InputError if the predictor gives numbers that are not finite.
     """
-    value, over = batch.objective(predict(batch.relaxed(parts)), caution)
+    return _finite(*batch.objective(predict(batch.relaxed(parts)), caution))
+
+
+def judge(
+    batch: Batch, mappings: Tensor, predict: Predict, caution: float
+) -> tuple[Tensor, Tensor]:
+    """As `evaluate`, of whole dataflows (n x 3 x 14) and without gradients.
+
+    Raises: InputError if the predictor gives numbers that are not finite.
+    """
+    return _finite(*batch.objective(predictions(batch, mappings, predict), caution))
+
+
+@torch.no_grad()
+def predictions(batch: Batch, mappings: Tensor, predict: Predict) -> Prediction:
+    """What the predictor says of each pair of layer and whole dataflow (n x 3 x 14)."""
+    if not isinstance(predict, GapPredictor):
+        return predict(batch.relaxed(whole_parts(mappings)))
+    rows = (batch.layer, batch.machine, mappings, batch.owner)
+    return predict.finish(estimate_whole(*rows, predict.prices))
+
+
+def whole_parts(mappings: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log tiles, log units, parallel dimensions and orders of n x 3 x 14 mappings."""
+    one_hot = torch.nn.functional.one_hot
+    return (
+        mappings[:, :, TILE].float().log(),
+        mappings[:, :, UNITS].float().log(),
+        one_hot(mappings[:, :, PARALLEL], DIMENSIONS).float(),
+        one_hot(mappings[:, :, ORDER], DIMENSIONS).float(),
+    )
+
+
+def _finite(value: Tensor, over: Tensor) -> tuple[Tensor, Tensor]:
     if not bool(torch.isfinite(value).all() & torch.isfinite(over).all()):
         raise InputError(
             "the predictor gave NaN or infinity; accepted: a checkpoint of `dcp-hw train` for this "

@@ -16,8 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcp_hw.mapspace import DIMENSIONS, ORDER, PARALLEL, TILE, UNITS
-from dcp_hw.optimise_descent import FITS, Passed, Predict, chunks_of, evaluate
+from dcp_hw.optimise_descent import (
+    FITS,
+    Passed,
+    Predict,
+    chunks_of,
+    evaluate,
+    judge,
+    whole_parts,
+)
 from dcp_hw.optimise_groups import Batch, Group, batch_of, field_of
 from dcp_hw.optimise_neighbours import PARTS, TRIED, drawn, neighbours
 from dcp_hw.optimise_settings import Moves
@@ -125,9 +132,8 @@ class _Walk:
 
     def _predicted(self, batch: Batch, mappings: Integers) -> Floats:
         """Weighted logs, g x n, worse by far where a dataflow does not fit."""
-        with torch.no_grad():
-            parts = _parts(torch.from_numpy(mappings).flatten(0, 1))
-            values, over = evaluate(batch, parts, self.predict, self.caution)
+        flat = torch.from_numpy(mappings).flatten(0, 1)
+        values, over = judge(batch, flat, self.predict, self.caution)
         return (values + _UNFIT * (over > FITS)).numpy().reshape(mappings.shape[:2])
 
     def _slope(self) -> None:
@@ -143,7 +149,7 @@ class _Walk:
 
 def gradients(batch: Batch, mappings: Tensor, predict: Predict, caution: float = 0.0) -> Floats:
     """Gradient of the weighted log by the code of each of n dataflows, n x PARTS."""
-    parts = tuple(part.requires_grad_() for part in _parts(mappings))
+    parts = tuple(part.requires_grad_() for part in whole_parts(mappings))
     values, _ = evaluate(batch, parts, predict, caution)
     found = torch.autograd.grad(values.sum(), parts, allow_unused=True)
     slopes = [
@@ -151,17 +157,6 @@ def gradients(batch: Batch, mappings: Tensor, predict: Predict, caution: float =
         for part, slope in zip(parts, found, strict=True)
     ]
     return torch.cat([slope.flatten(1) for slope in slopes], dim=1).double().numpy()
-
-
-def _parts(mappings: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log tiles, log units, parallel dimensions and orders of n x 3 x 14 mappings."""
-    one_hot = torch.nn.functional.one_hot
-    return (
-        mappings[:, :, TILE].float().log(),
-        mappings[:, :, UNITS].float().log(),
-        one_hot(mappings[:, :, PARALLEL], DIMENSIONS).float(),
-        one_hot(mappings[:, :, ORDER], DIMENSIONS).float(),
-    )
 
 
 def _seeds(groups: Sequence[Group], seed: int, step: int) -> Integers:

@@ -99,7 +99,10 @@ class GapPredictor(nn.Module):
 
     def forward(self, x: Relaxed) -> Prediction:
         """Prediction for relaxed dataflows; never below the physical bound."""
-        found = estimate(x, self.prices)
+        return self.finish(estimate(x, self.prices))
+
+    def finish(self, found: Estimate) -> Prediction:
+        """Prediction from the closed form of dataflows, however that was computed."""
         correction, log_scale = self.correct(found.features)
         logs = self.base(found) + correction
         least = torch.stack([found.bound.latency, found.bound.energy], dim=1)
