@@ -151,6 +151,14 @@ class Field:
             return first.tolist()
         return in_turn(first, np.argsort(self.network("edp"), kind="stable"))
 
+    def kinds(self, objective: str) -> list[int]:
+        """The most promising point of every kind of array: roles of its axes, what it holds."""
+        first: dict[object, int] = {}
+        for number in self.order(objective):
+            style = self.points[number].style
+            first.setdefault((style.loops, style.wires.diagonals), number)
+        return list(first.values())
+
     def tally(self, twins: Sequence[Style] = ()) -> Tally:
         """Counts of all candidates, nothing evaluated yet."""
         widths = len(buses(self.hardware))
@@ -217,8 +225,14 @@ class Funnel:
         return sorted(self.pool.values(), key=lambda item: self.values[item[-1].design.name])
 
     def _screen_shapes(self) -> None:
-        """Nothing; screens the first points, without those that cannot be better."""
-        first = self.field.order(self.known.objective)[: self.budget.points]
+        """Nothing; screens the first points, without those that cannot be better.
+
+        Then the first of every kind of array: bounds know the steps of an array, not what its
+        banks and chains cost, and favour kinds where these cost most.
+        """
+        objective = self.known.objective
+        first = self.field.order(objective)[: self.budget.points]
+        first = list(dict.fromkeys([*first, *self.field.kinds(objective)]))
         for start in range(0, len(first), BATCH):
             batch = [n for n in first[start : start + BATCH] if self.lower[n] < self.limit]
             if batch:

@@ -304,6 +304,21 @@ def test_per_layer_finds_nothing_worse_than_brute_force(small: None, everything:
     assert chosen(made, "latency") <= best
 
 
+def test_every_kind_of_array_is_looked_at_or_out_by_its_bound(small: None) -> None:
+    field = funnel.Field(small_space().arrays, NETWORK, SMALL)
+    few = Budget(points=1, splits=1, quick=1, full=1)
+    search_ = funnel.Funnel(field, Known(SMALL, "edp", 1), few, "few")
+    search_.finalists()
+    kinds: dict[object, list[int]] = {}
+    for number, point in enumerate(field.points):
+        style = point.style
+        kinds.setdefault((style.loops, style.wires.diagonals), []).append(number)
+    seen = [bool(search_.tried.keys() & numbers) for numbers in kinds.values()]
+    out = [min(search_.lower[numbers]) >= search_.limit for numbers in kinds.values()]
+    assert all(a or b for a, b in zip(seen, out, strict=True))
+    assert sum(seen) > 2
+
+
 @pytest.mark.parametrize("objective", ["latency", "energy", "edp"])
 def test_a_design_per_layer_is_no_worse_than_one_for_all(small: None, objective: str) -> None:
     few = Budget(points=40, splits=4, quick=2, full=1, layer_points=1, layer_splits=1, pool=1,
