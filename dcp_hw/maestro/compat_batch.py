@@ -18,7 +18,10 @@ from dcp_hw.maestro.compat import KINDS, LONG_MIN, evaluate
 from dcp_hw.maestro.compat_build import NAMES, UNUSUAL, Ints
 from dcp_hw.maestro.compat_columns import COUNTERS, DELAYS, L1_MACS, L2_MACS, MAC_NJ
 from dcp_hw.maestro.compat_columns import columns as plain_columns
-from dcp_hw.maestro.compat_kernel import (
+from dcp_hw.maestro.compat_kernel import evaluate_rows
+from dcp_hw.maestro.compat_reasons import Reason, reason_text
+from dcp_hw.maestro.compat_table import Table, table
+from dcp_hw.maestro.compat_totals import (
     ACTIVE,
     BANDWIDTH,
     DOWN_READ,
@@ -35,11 +38,8 @@ from dcp_hw.maestro.compat_kernel import (
     UP_NEED,
     UP_READ,
     UP_WRITE,
-    evaluate_rows,
 )
-from dcp_hw.maestro.compat_kernel import DELAYS as DELAY_PLACES
-from dcp_hw.maestro.compat_reasons import Reason, reason_text
-from dcp_hw.maestro.compat_table import Table, table
+from dcp_hw.maestro.compat_totals import DELAYS as DELAY_PLACES
 from dcp_hw.metrics import Infeasible
 
 INTEGERS = (

@@ -35,22 +35,23 @@ KINDS = (LayerType.CONV, LayerType.DSCONV, LayerType.NGCONV, LayerType.GEMM)
 Ints = NDArray[np.int64]
 
 # rows of the scratch array
-HEAD = 0  # COUNT ... SECOND; of level 0 also CRASH, of level 1 FIRST_NEED, FIRST_LEVEL
+HEAD = 0  # COUNT ... RELEVANT; of level 0 also CRASH, of level 1 FIRST_NEED, FIRST_LEVEL
 ENTRY = 1  # 4 rows by loop: the complete directives, outermost first
-EXTENT, GIVEN = 5, 6  # by dimension: sizes that the level is built for (0: none), has received
-MAPPED, UNIQUE, MAPPED_EDGE, UNIQUE_EDGE = 7, 8, 9, 10  # by dimension; from DIMS on as outputs
-STATES, NOW = 11, 12  # by loop: number of states, state in the present case
-OFTEN, POSITION, EDGE, PARTIAL = 13, 16, 19, 22  # 3 rows each, by state: by loop
-BEFORE, AFTER = 25, 32  # 7 rows each by loop: products, see compat_cases
-COUPLED, RANK = 39, 42  # level 0; 3 rows and 1 by dimension
-HARDWARE = 43  # level 0: PES ... SIMD
-FRAME = 44  # what is kept of a level that is left for the next one
-_ROWS = 45
+EXTENT = 5  # by dimension: sizes that the level is built for (0: none)
+MAPPED, UNIQUE, MAPPED_EDGE, UNIQUE_EDGE = 6, 7, 8, 9  # by dimension; from DIMS on as outputs
+LOOP = 10  # by dimension: its loop
+ABOVE = 11  # by loop: the loop of the level above that has this dimension
+POSITION, EDGE, PARTIAL = 12, 13, 14  # by loop: where a spatial one stands, see compat_cases
+LIVE, AFTER = 15, 16  # 1 and 6 rows, see compat_walk
+COUPLED, RANK = 22, 25  # level 0; 3 rows and 1 by dimension
+HARDWARE = 26  # level 0: PES ... SIMD
+FRAME = 27  # how far the walk of a level has come, see compat_kernel
+_ROWS = 28
 
 # places in HEAD
-COUNT, UNITS, EDGE_UNITS, FIRST, SECOND = range(5)
-CRASH = 5
-FIRST_NEED, FIRST_LEVEL = 5, 6
+COUNT, UNITS, EDGE_UNITS, FIRST, SECOND, RELEVANT = range(6)
+CRASH = 6
+FIRST_NEED, FIRST_LEVEL = 6, 7
 
 # places in HARDWARE
 PES, NOC_BW, NOC_LATENCY, OFFCHIP_BW, SIMD = range(5)
@@ -134,7 +135,7 @@ def build(w: Ints, directives: Ints, start: int, stop: int, stride_x: int, strid
                 return -crash(w, _FILTER_SIZE, dim, size, whole)
     if top > pes:
         return -crash(w, _OVERSUBSCRIBED, 0, top, pes)
-    units, place = pes // top, start
+    units, place = divide(pes, top), start
     for level in range(levels):
         given = place
         while place < stop and directives[place, KIND] != CLUSTER:
@@ -214,6 +215,7 @@ def _set(w: Ints, level: int, i: int, kind: int, dim: int, size: int, offset: in
     w[level, ENTRY + DIM, i] = dim
     w[level, ENTRY + SIZE, i] = size
     w[level, ENTRY + OFFSET, i] = offset
+    w[level, LOOP, dim] = i
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -240,7 +242,7 @@ def _apply_stride(w: Ints, level: int, i: int, stride: int, taps: int) -> None:
     size = w[level, ENTRY + SIZE, i]
     if size < taps:
         return
-    outputs = (size + stride - taps) // stride
+    outputs = divide(size + stride - taps, stride)
     w[level, ENTRY + SIZE, i] = outputs * min(stride, taps) + max(taps - stride, 0)
     w[level, ENTRY + OFFSET, i] = outputs * (taps if level > 0 and taps < stride else stride)
 
@@ -255,12 +257,12 @@ def _edge_units(w: Ints, level: int) -> int:
         return crash(w, _SPAN, dim, 0, 0)
     units = 1
     if whole > offset * (n - 1) + size:
-        folds = ((whole - size) // offset + 1) // n - 1
+        folds = divide(divide(whole - size, offset) + 1, n) - 1
         rest = whole - (folds + 1) * offset * n
         if rest >= size:
-            units = (rest - size) // offset + 1
+            units = divide(rest - size, offset) + 1
     elif whole > size:
-        units = (whole - size) // offset + 1
+        units = divide(whole - size, offset) + 1
         if offset * (units - 1) + size < whole:
             units += 1
     w[level, HEAD, EDGE_UNITS] = units
@@ -272,7 +274,7 @@ def _static_sizes(w: Ints, level: int, convolution: bool) -> None:
     for i in range(w[level, HEAD, COUNT]):
         dim, size = w[level, ENTRY + DIM, i], w[level, ENTRY + SIZE, i]
         offset, whole = w[level, ENTRY + OFFSET, i], w[level, EXTENT, dim]
-        steps = (whole - size) // offset if whole > size else 0
+        steps = divide(whole - size, offset) if whole > size else 0
         edge = whole - (steps + 1) * offset
         if edge < 0:
             edge = whole

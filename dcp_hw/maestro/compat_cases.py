@@ -1,9 +1,13 @@
-"""Volumes of one iteration case, compiled: `compat_volumes` on the scratch array.
+"""What the loops of a level contribute to the volumes of a case, compiled.
 
-A case is one state of every loop. Its volumes are products of one factor per loop, and a loop
-behind the innermost moving one stands at its start. So the cases are walked like a counter, in
-MAESTRO's order, with products over the loops before the moving one (BEFORE) and over those behind
-it (AFTER) at hand. Where this module and `compat_volumes` differ, the latter is right.
+A case is one state of every loop, and its volumes are those of `compat_volumes`: products of one
+factor per loop. The factors depend on the loop's state and, for operands, on where it stands to
+the innermost loop that is past its start, the moving one. They are the same in all cases, so they
+are looked up in a table. Only two spatial loops in one level do not factorise: a sum over units.
+Where this module and `compat_volumes` differ, the latter is right.
+
+The table is `level x place x field`. A loop has two places, its number and DIMS more: the size it
+gets from the level above is that of a full tile or that of the last.
 """
 
 from __future__ import annotations
@@ -11,235 +15,212 @@ from __future__ import annotations
 from numba import njit
 
 from dcp_hw.maestro.compat_build import (
-    AFTER,
-    BEFORE,
+    ABOVE,
     COUNT,
     COUPLED,
     DIM,
     DIMS,
-    EDGE,
     EDGE_UNITS,
     ENTRY,
+    EXTENT,
     FILTER,
     FIRST,
-    GIVEN,
     HEAD,
     INPUT,
     KIND,
+    LOOP,
     MAPPED,
     MAPPED_EDGE,
-    NOW,
     OFFSET,
-    OFTEN,
     OUTPUT,
-    PARTIAL,
-    POSITION,
-    RANK,
+    RELEVANT,
     SECOND,
     SIZE,
-    SPATIAL,
-    STATES,
     TEMPORAL,
     UNIQUE,
     UNIQUE_EDGE,
     UNITS,
     Ints,
-    crash,
     divide,
 )
-from dcp_hw.maestro.compat_reasons import Reason
 
 INIT, STEADY, LAST = 0, 1, 2
 
-# Products over temporal loops: volumes of input and filter, outputs, reduction. How often the case
-# occurs. Which loops hand down their last tile. Behind a loop: which operands have a loop that
-# starts over (bit 0: input, bit 1: filter).
-P_IN, P_FILTER, P_OUT, P_REDUCE, P_OFTEN, P_MASK, P_FRESH = range(7)
+# Fields of a loop: number of states and of iterations, whether there is a STEADY state, a number
+# that tells apart what sizes lead to. Operands (bit 0: input, bit 1: filter) that the loop belongs
+# to, that start over with it, that it cannot advance. Its factors in input and filter for a loop
+# behind the moving one, and where no loop moves.
+STATES, TOTAL, HAS_STEADY, SIGN, COUPLES, RENEWS, STUCK = range(7)
+INSIDE, HELD = 7, 9
+# Fields of a state: iterations, bits as below, factors in outputs, in MACs of the slowest unit and
+# of all units, in input and filter for a loop outside of the moving one, and as the moving one.
+STATE, WIDTH = 11, 10
+OFTEN, CODE, OUT, CRITICAL, MACS, OUTSIDE, MOVING, FLAGS = 0, 1, 2, 3, 4, 5, 7, 9
+FIELDS = STATE + 3 * WIDTH
 
-_NOTHING_NEW = int(Reason.NOTHING_NEW)
+# Bits of CODE. By loop: it hands down its last tile; a unit with a partial tile hands it down.
+# The first spatial loop is at an edge, a partial one. States of the spatial loops where there are
+# two. The moving loop + 1, operands that start over behind it, whether MAESTRO ends there.
+PARTS = 16
+FIRST_EDGE, FIRST_PARTIAL = 1 << 30, 1 << 31
+STATE_FIRST, STATE_SECOND, MOVING_LOOP, STARTS_OVER = 32, 34, 36, 40
+ENDS = 1 << 42
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def loop_states(w: Ints, level: int) -> None:
-    """Fill in the states of every loop and the products over loops at their start."""
-    count, units = w[level, HEAD, COUNT], w[level, HEAD, UNITS]
-    for q in range(7):
-        w[level, AFTER + q, count] = 0 if q >= P_MASK else 1
-        w[level, BEFORE + q, 0] = 0 if q >= P_MASK else 1
-    for i in range(count - 1, -1, -1):
-        dim, size = w[level, ENTRY + DIM, i], w[level, ENTRY + SIZE, i]
-        offset, whole = w[level, ENTRY + OFFSET, i], w[level, GIVEN, dim]
-        if w[level, ENTRY + KIND, i] == TEMPORAL:
-            _add_state(w, level, i, 0, 1, INIT, whole < size, False)
-            n, steps = 1, divide(whole - size, offset)
-            if size < whole and steps > 0:
-                _add_state(w, level, i, n, steps, STEADY, False, False)
-                n += 1
-            if whole >= size and steps * offset + size < whole:
-                _add_state(w, level, i, n, 1, LAST, True, False)
-                n += 1
-            span = size
-        else:
-            span, fold = size + offset * (units - 1), offset * units
-            _add_state(w, level, i, 0, 1, INIT, whole < span, whole < span)
-            n, folds = 1, divide(divide(whole - size, offset) + 1, units) - 1
-            if span < whole and folds > 0:
-                _add_state(w, level, i, n, folds, STEADY, False, False)
-                n += 1
-            if whole > span and (folds + 1) * fold + span > whole and folds * fold + span != whole:
-                rest = whole - (folds + 1) * fold
-                active = 1 if rest < size else (rest - size) // offset + 1
-                partial = (active - 1) * offset + size < rest
-                _add_state(w, level, i, n, 1, LAST, True, partial)
-                n += 1
-        w[level, STATES, i] = n
-        extend(w, level, i, 0, 1, AFTER, i + 1, i)
+def fill_loops(w: Ints, loops: Ints, level: int) -> None:
+    """Fill in the table of a level, and the loops above whose last tile makes a difference."""
+    relevant = 0
+    for i in range(w[level, HEAD, COUNT]):
+        dim = w[level, ENTRY + DIM, i]
+        if level == 0:
+            _fill(w, loops, level, i, i, w[0, EXTENT, dim])
+            continue
+        above, full = w[level - 1, LOOP, dim], w[level - 1, MAPPED, dim]
+        last = w[level - 1, MAPPED_EDGE, dim]
+        w[level, ABOVE, i] = above
+        _fill(w, loops, level, i, i, full)
+        if last != full:
+            _fill(w, loops, level, i, DIMS + i, last)
+            if loops[level, i, SIGN] != loops[level, DIMS + i, SIGN]:
+                relevant |= 1 << above
+    w[level, HEAD, RELEVANT] = relevant
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(w: Ints, loops: Ints, level: int, i: int, place: int, whole: int) -> None:
+    """Fill in the table of one loop that got a size."""
+    dim, size = w[level, ENTRY + DIM, i], w[level, ENTRY + SIZE, i]
+    offset, units = w[level, ENTRY + OFFSET, i], w[level, HEAD, UNITS]
+    couples = w[0, COUPLED + INPUT, dim] | w[0, COUPLED + FILTER, dim] << 1
+    temporal = w[level, ENTRY + KIND, i] == TEMPORAL
+    steady, rest, partial, span = 0, False, False, size
+    if temporal:
+        if whole > size:
+            steady = divide(whole - size, offset)
+            rest = steady * offset + size < whole
+    else:
+        span = size + offset * (units - 1)
         if whole > span:
-            fresh = w[0, COUPLED + INPUT, dim] | w[0, COUPLED + FILTER, dim] << 1
-            w[level, AFTER + P_FRESH, i] |= fresh
+            steady, rest, partial = _folds(whole, size, offset, units, span)
+    loops[level, place, TOTAL] = 1 + steady + rest
+    loops[level, place, HAS_STEADY] = steady > 0
+    loops[level, place, SIGN] = -1 if whole < span else 4 * steady + 2 * rest + partial
+    loops[level, place, COUPLES] = couples
+    loops[level, place, RENEWS] = couples if whole > span else 0
+    stuck = temporal and w[level, UNIQUE, dim] == 0
+    loops[level, place, STUCK] = couples if stuck else 0
+    first = whole < span
+    n = 1
+    if temporal:
+        _temporal(w, loops, level, i, place, 0, 1, first)
+        if steady > 0:
+            _temporal(w, loops, level, i, place, n, steady, False)
+            n += 1
+        if rest:
+            _temporal(w, loops, level, i, place, n, 1, True)
+            n += 1
+    else:
+        _spatial(w, loops, level, i, place, 0, 1, INIT | first << 2 | first << 3)
+        if steady > 0:
+            _spatial(w, loops, level, i, place, n, steady, STEADY)
+            n += 1
+        if rest:
+            _spatial(w, loops, level, i, place, n, 1, LAST | 1 << 2 | partial << 3)
+            n += 1
+    loops[level, place, STATES] = n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_state(w: Ints, level: int, i: int, state: int, often: int, position: int, edge: bool,
-               partial: bool) -> None:  # fmt: skip
-    w[level, OFTEN + state, i] = often
-    w[level, POSITION + state, i] = position
-    w[level, EDGE + state, i] = edge
-    w[level, PARTIAL + state, i] = partial
+def _folds(whole: int, size: int, offset: int, units: int, span: int) -> tuple[int, bool, bool]:
+    """Folds of a spatial loop after the first; whether a smaller one follows, with a part."""
+    fold, folds = offset * units, divide(divide(whole - size, offset) + 1, units) - 1
+    rest = (folds + 1) * fold + span > whole and folds * fold + span != whole
+    if not rest:
+        return max(folds, 0), False, False
+    left = whole - (folds + 1) * fold
+    active = 1 if left < size else divide(left - size, offset) + 1
+    return max(folds, 0), True, (active - 1) * offset + size < left
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def extend(w: Ints, level: int, i: int, state: int, often: int, row: int, source: int,
-           target: int) -> None:  # fmt: skip
-    """Products at place `target` = those at `source` times the factors of loop i in a state.
+def _temporal(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, often: int,
+              edge: bool) -> None:  # fmt: skip
+    """Fill in a state of a temporal loop."""
+    dim, at = w[level, ENTRY + DIM, i], STATE + WIDTH * state
+    held = MAPPED_EDGE if edge else MAPPED
+    loops[level, place, at + OFTEN] = often
+    loops[level, place, at + CODE] = 1 << i if edge else 0
+    output = w[0, COUPLED + OUTPUT, dim] != 0
+    made = w[level, held, DIMS + dim] if output else w[level, held, dim]
+    loops[level, place, at + OUT] = made if output else 1
+    loops[level, place, at + CRITICAL] = loops[level, place, at + MACS] = made
+    loaded = w[level, held if state == 0 else MAPPED, dim]
+    for tensor in (INPUT, FILTER):
+        coupled = w[0, COUPLED + tensor, dim] != 0
+        loops[level, place, at + OUTSIDE + tensor] = loaded if coupled else 1
+        loops[level, place, at + MOVING + tensor] = w[level, UNIQUE, dim] if coupled else 0
+        if state == 0:
+            loops[level, place, INSIDE + tensor] = loaded if coupled else 1
+            loops[level, place, HELD + tensor] = loaded if coupled else 1
 
-    A moving loop's factor in P_IN and P_FILTER is that of a loop outside of the moving one.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spatial(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, often: int,
+             flags: int) -> None:  # fmt: skip
+    """Fill in a state of a spatial loop; of two, factors are 1, see `compat_pairs`.
 
     Args:
-        often: iterations that stand for this state.
+        flags: position, whether it is at an edge (4), and at a partial one (8).
     """
-    dim, edge = w[level, ENTRY + DIM, i], w[level, EDGE + state, i] != 0
-    operand_in, operand_filter = w[level, row + P_IN, source], w[level, row + P_FILTER, source]
-    out, reduce = w[level, row + P_OUT, source], w[level, row + P_REDUCE, source]
-    mask = w[level, row + P_MASK, source]
-    if w[level, ENTRY + KIND, i] == SPATIAL:
-        if edge and w[level, HEAD, EDGE_UNITS] == 1:
-            mask |= 1 << i
-    else:
-        loaded = w[level, MAPPED_EDGE if edge and state == 0 else MAPPED, dim]
-        held = MAPPED_EDGE if edge else MAPPED
-        if w[0, COUPLED + INPUT, dim]:
-            operand_in *= loaded
-        if w[0, COUPLED + FILTER, dim]:
-            operand_filter *= loaded
-        if w[0, COUPLED + OUTPUT, dim]:
-            out *= w[level, held, DIMS + dim]
-        else:
-            reduce *= w[level, held, dim]
-        if edge:
-            mask |= 1 << i
-    w[level, row + P_IN, target], w[level, row + P_FILTER, target] = operand_in, operand_filter
-    w[level, row + P_OUT, target], w[level, row + P_REDUCE, target] = out, reduce
-    w[level, row + P_OFTEN, target] = w[level, row + P_OFTEN, source] * often
-    w[level, row + P_MASK, target] = mask
-    w[level, row + P_FRESH, target] = w[level, row + P_FRESH, source]
+    dim, at = w[level, ENTRY + DIM, i], STATE + WIDTH * state
+    two, edge, partial = w[level, HEAD, SECOND] >= 0, flags >> 2 & 1, flags >> 3 & 1
+    code = 0
+    if edge:
+        code = 1 << (PARTS + i)
+        if w[level, HEAD, EDGE_UNITS] == 1:
+            code |= 1 << i
+    if i == w[level, HEAD, FIRST]:
+        code |= edge * FIRST_EDGE + partial * FIRST_PARTIAL
+    if two:
+        code |= state << (STATE_FIRST if i == w[level, HEAD, FIRST] else STATE_SECOND)
+    loops[level, place, at + OFTEN], loops[level, place, at + CODE] = often, code
+    loops[level, place, at + FLAGS] = flags
+    made, slowest, macs = 1, 1, 1
+    if not two:
+        made, slowest, macs = _make_one(w, level, dim, flags)
+    loops[level, place, at + OUT], loops[level, place, at + CRITICAL] = made, slowest
+    loops[level, place, at + MACS] = macs
+    for tensor in (INPUT, FILTER):
+        outside = inside = held = 1
+        moving = w[0, COUPLED + tensor, dim]
+        if moving and not two:
+            outside = load_one(w, level, dim, edge, partial, False, False)
+            inside = moving = load_one(w, level, dim, edge, partial, True, False)
+            held = load_one(w, level, dim, edge, partial, False, True)
+        loops[level, place, at + OUTSIDE + tensor] = outside
+        loops[level, place, at + MOVING + tensor] = moving
+        if state == 0:
+            loops[level, place, INSIDE + tensor] = inside
+            loops[level, place, HELD + tensor] = held
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _loaded(w: Ints, level: int, i: int, moving: int, fresh: bool, first: bool,
-            partial: bool) -> int:  # fmt: skip
-    """Factor of spatial loop i in what a unit loads of an operand."""
-    dim, state = w[level, ENTRY + DIM, i], w[level, NOW, i]
-    if moving < 0:
-        edge = w[level, EDGE + state, i] != 0
-        if edge:
-            if w[level, HEAD, EDGE_UNITS] > 1:
-                edge = partial
-            elif not (first or partial):
-                return 1
-        return w[level, MAPPED_EDGE if edge else MAPPED, dim]
-    shares = i > moving if state == 0 else i == moving and not fresh
-    if shares and not first:
-        return w[level, UNIQUE_EDGE if partial else UNIQUE, dim]
-    return w[level, MAPPED_EDGE if partial else MAPPED, dim]
+def load_one(w: Ints, level: int, dim: int, edge: int, partial: int, shares: bool, still: bool
+              ) -> int:  # fmt: skip
+    """Factor of an operand's only spatial loop, summed over the units of the level.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _produced(w: Ints, level: int, i: int, is_output: bool, first: bool, partial: bool,
-              reuse: bool) -> int:  # fmt: skip
-    """Factor of spatial loop i in what a unit produces; 1 for no loop (i < 0)."""
-    if i < 0:
-        return 1
-    dim, state = w[level, ENTRY + DIM, i], w[level, NOW, i]
-    name = dim + DIMS if is_output else dim
-    position, edge = w[level, POSITION + state, i], w[level, EDGE + state, i]
-    if position == INIT and edge and partial:
-        if w[level, HEAD, EDGE_UNITS] > 1 and is_output and reuse:
-            return w[level, UNIQUE_EDGE, name]
-        return w[level, MAPPED_EDGE, name]
-    if position == LAST:
-        if w[level, HEAD, EDGE_UNITS] == 1:  # input extent even for an output
-            return w[level, MAPPED_EDGE, dim] if first or partial else 1
-        if partial:
-            return w[level, UNIQUE_EDGE, name]
-    return w[level, MAPPED, name] if first else max(w[level, UNIQUE, name], 1)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _edges(w: Ints, level: int, a: int, b: int) -> int:
-    """2 if spatial loop a or b (-1: none) is at an edge, + 1 if the last one's is partial."""
-    edge = partial = False
-    if a >= 0:
-        edge = w[level, EDGE + w[level, NOW, a], a] != 0
-        partial = w[level, PARTIAL + w[level, NOW, a], a] != 0
-    if b >= 0:
-        edge = edge or w[level, EDGE + w[level, NOW, b], b] != 0
-        rank_b = w[0, RANK, w[level, ENTRY + DIM, b]]
-        if a < 0 or rank_b > w[0, RANK, w[level, ENTRY + DIM, a]]:
-            partial = w[level, PARTIAL + w[level, NOW, b], b] != 0
-    return (2 if edge else 0) + (1 if partial else 0)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def ingress(w: Ints, level: int, tensor: int, moving: int) -> int:
-    """Elements of an operand that enter the level; -1 where MAESTRO ends."""
-    base, fresh = w[level, AFTER + tensor, moving + 1], True
-    if moving >= 0:
-        dim = w[level, ENTRY + DIM, moving]
-        if not w[0, COUPLED + tensor, dim]:
-            return 0
-        base *= w[level, BEFORE + tensor, moving]
-        fresh = (w[level, AFTER + P_FRESH, moving + 1] >> tensor & 1) != 0
-        if w[level, ENTRY + KIND, moving] == TEMPORAL:
-            if not fresh and w[level, UNIQUE, dim] == 0:
-                crash(w, _NOTHING_NEW, dim, 0, 0)
-                return -1
-            base *= w[level, MAPPED if fresh else UNIQUE, dim]
-    a, b = w[level, HEAD, FIRST], w[level, HEAD, SECOND]
-    if not w[0, COUPLED + tensor, w[level, ENTRY + DIM, a]]:
-        a = -1
-    if b >= 0 and not w[0, COUPLED + tensor, w[level, ENTRY + DIM, b]]:
-        b = -1
-    if a < 0 and b < 0:
-        return base
-    if a < 0 or b < 0:
-        return base * _load_one(w, level, max(a, b), moving, fresh)
-    return base * _load_two(w, level, a, b, moving, fresh)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _load_one(w: Ints, level: int, i: int, moving: int, fresh: bool) -> int:
-    """Factor of an operand's only spatial loop, summed over the units of the level."""
-    dim, state = w[level, ENTRY + DIM, i], w[level, NOW, i]
-    shares = moving >= 0 and (i > moving if state == 0 else i == moving and not fresh)
+    Args:
+        shares: a unit shares elements with the one before it.
+        still: no loop moves.
+    """
     full = w[level, MAPPED, dim]
     rest = w[level, UNIQUE, dim] if shares else full
-    if w[level, EDGE + state, i] == 0:
+    if not edge:
         return full + (w[level, HEAD, UNITS] - 1) * rest
     part, active = w[level, MAPPED_EDGE, dim], w[level, HEAD, EDGE_UNITS]
-    partial = w[level, PARTIAL + state, i]
     if active == 1:
-        return part if partial or moving < 0 else full
+        return part if partial or still else full
     total = full + max(active - partial - 1, 0) * rest
     if partial:
         total += w[level, UNIQUE_EDGE, dim] if shares else part
@@ -247,63 +228,16 @@ def _load_one(w: Ints, level: int, i: int, moving: int, fresh: bool) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load_two(w: Ints, level: int, a: int, b: int, moving: int, fresh: bool) -> int:
-    """Factor of an operand's two spatial loops, summed over the units of the level."""
-    edges, active = _edges(w, level, a, b), w[level, HEAD, EDGE_UNITS]
-    alone = edges == 3 and active == 1
-    total = _loaded(w, level, a, moving, fresh, True, alone) * _loaded(
-        w, level, b, moving, fresh, True, alone
-    )
-    full = active - 1 - (edges & 1) if edges >= 2 else w[level, HEAD, UNITS] - 1
-    if full > 0:
-        total += full * (
-            _loaded(w, level, a, moving, fresh, False, False)
-            * _loaded(w, level, b, moving, fresh, False, False)
-        )
-    if edges == 3 and active > 1:
-        total += _loaded(w, level, a, moving, fresh, False, True) * _loaded(
-            w, level, b, moving, fresh, False, True
-        )
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _made(w: Ints, level: int, a: int, b: int, c: int, d: int, first: bool, partial: bool,
-          reuse: bool) -> int:  # fmt: skip
-    """What a unit makes along spatial loops: a, b of the output, c, d of the reduction."""
-    return (
-        _produced(w, level, a, True, first, partial, reuse)
-        * _produced(w, level, b, True, first, partial, reuse)
-        * _produced(w, level, c, False, first, partial, reuse)
-        * _produced(w, level, d, False, first, partial, reuse)
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def case_volumes(w: Ints, level: int, moving: int, top: bool) -> tuple[int, int, int]:
-    """Egress, MACs of the slowest unit and, at the top level, all MACs of the present case."""
-    after, before = moving + 1, max(moving + 1, 0)
-    outputs = w[level, AFTER + P_OUT, after] * w[level, BEFORE + P_OUT, before]
-    reduction = w[level, AFTER + P_REDUCE, after] * w[level, BEFORE + P_REDUCE, before]
-    if w[level, HEAD, SECOND] < 0:
-        made, slowest, macs = _make_one(w, level, w[level, HEAD, FIRST])
-    else:
-        made, slowest, macs = _make_two(w, level, top)
-    return outputs * made, outputs * reduction * slowest, outputs * reduction * macs
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _make_one(w: Ints, level: int, i: int) -> tuple[int, int, int]:
+def _make_one(w: Ints, level: int, dim: int, flags: int) -> tuple[int, int, int]:
     """Factors of the only spatial loop: outputs of all units, MACs of the slowest, all MACs."""
-    dim, state = w[level, ENTRY + DIM, i], w[level, NOW, i]
     is_output = w[0, COUPLED + OUTPUT, dim] != 0
     name = dim + DIMS if is_output else dim
     full, units = w[level, MAPPED, name], w[level, HEAD, UNITS]
     shared = max(w[level, UNIQUE, name], 1)
-    if w[level, EDGE + state, i] == 0:
+    if not flags >> 2 & 1:
         return full + (units - 1) * shared if is_output else 1, full, units * full
-    active, partial = w[level, HEAD, EDGE_UNITS], w[level, PARTIAL + state, i]
-    begins = w[level, POSITION + state, i] == INIT
+    active, partial = w[level, HEAD, EDGE_UNITS], flags >> 3 & 1
+    begins = flags & 3 == INIT
     if active == 1:
         part = w[level, MAPPED_EDGE, name if begins else dim]  # else input extent of an output
         if is_output:
@@ -316,37 +250,3 @@ def _make_one(w: Ints, level: int, i: int) -> tuple[int, int, int]:
         made += part
         macs += w[level, MAPPED_EDGE, name] if begins else part
     return made if is_output else 1, full, macs
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _make_two(w: Ints, level: int, top: bool) -> tuple[int, int, int]:
-    """As `_make_one`, of two spatial loops."""
-    first, second = w[level, HEAD, FIRST], w[level, HEAD, SECOND]
-    active, units = w[level, HEAD, EDGE_UNITS], w[level, HEAD, UNITS]
-    a, c = (first, -1) if w[0, COUPLED + OUTPUT, w[level, ENTRY + DIM, first]] else (-1, first)
-    b, d = (second, -1) if w[0, COUPLED + OUTPUT, w[level, ENTRY + DIM, second]] else (-1, second)
-    edges = _edges(w, level, a, b)
-    alone = edges == 3 and active == 1
-    slowest = _made(w, level, a, b, c, d, True, alone, True)
-    made = _made(w, level, a, b, -1, -1, True, alone, True)
-    if a >= 0 or b >= 0:
-        full = active - 1 - (edges & 1) if edges >= 2 else units - 1
-        if full > 0:
-            made += full * _made(w, level, a, b, -1, -1, False, False, True)
-        if edges == 3 and active > 1:
-            made += _made(w, level, a, b, -1, -1, False, True, True)
-    if not top:
-        return made, slowest, 0
-    # all MACs: every spatial loop counts, and the last in the list tells of a partial tile
-    edge = w[level, EDGE + w[level, NOW, first], first] != 0
-    edge = edge or w[level, EDGE + w[level, NOW, second], second] != 0
-    partial = w[level, PARTIAL + w[level, NOW, second], second] != 0
-    if not edge:
-        return made, slowest, units * _made(w, level, a, b, c, d, True, False, True)
-    macs = _made(w, level, a, b, c, d, True, partial and active == 1, True)
-    full = active - 1 - (1 if partial else 0)
-    if full > 0:
-        macs += full * _made(w, level, a, b, c, d, True, False, True)
-    if partial and active > 1:
-        macs += _made(w, level, a, b, c, d, False, True, False)
-    return made, slowest, macs
