@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dcp_hw.maestro.compat_reasons import Reason
+from dcp_hw.maestro.honest_axis import LEAN
 from dcp_hw.maestro.layer import INT_MAX, LayerType, tensors
 
 NAMES = ("C", "G", "K", "M", "N", "R", "S", "X", "Y", "X'", "Y'")
@@ -81,13 +82,12 @@ def _tensors() -> Ints:
 TENSORS = _tensors()
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def new_work() -> Ints:
     """An empty scratch array."""
     return np.zeros((LEVELS, _ROWS, 2 * DIMS), dtype=np.int64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def divide(a: int, b: int) -> int:
     """Quotient rounded toward zero, for b > 0.
 
@@ -99,7 +99,7 @@ def divide(a: int, b: int) -> int:
     return a // b if a >= 0 else -(-a // b)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def crash(w: Ints, reason: int, dim: int, a: int, b: int) -> int:
     """The reason, which is also stored."""
     w[0, HEAD, CRASH] = reason
@@ -109,7 +109,7 @@ def crash(w: Ints, reason: int, dim: int, a: int, b: int) -> int:
     return reason
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def build(w: Ints, directives: Ints, start: int, stop: int, stride_x: int, stride_y: int,
           convolution: bool) -> int:  # fmt: skip
     """Number of levels built, or minus the reason why there are none.
@@ -160,7 +160,7 @@ def build(w: Ints, directives: Ints, start: int, stop: int, stride_x: int, strid
     return levels
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _complete(w: Ints, level: int, directives: Ints, start: int, stop: int) -> int:
     """Fill in the directives of a level; 0, or the reason why there are none."""
     seen = taps_x = taps_y = 0
@@ -209,7 +209,7 @@ def _complete(w: Ints, level: int, directives: Ints, start: int, stop: int) -> i
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _set(w: Ints, level: int, i: int, kind: int, dim: int, size: int, offset: int) -> None:
     w[level, ENTRY + KIND, i] = kind
     w[level, ENTRY + DIM, i] = dim
@@ -218,7 +218,7 @@ def _set(w: Ints, level: int, i: int, kind: int, dim: int, size: int, offset: in
     w[level, LOOP, dim] = i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _finish(w: Ints, level: int, stride_x: int, stride_y: int, convolution: bool) -> int:
     """Apply strides and find the spatial loops; 0, or the reason why MAESTRO ends."""
     spatial = 0
@@ -237,7 +237,7 @@ def _finish(w: Ints, level: int, stride_x: int, stride_y: int, convolution: bool
     return crash(w, _SPATIALS, 0, spatial, 0) if spatial < 1 or spatial > 2 else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _apply_stride(w: Ints, level: int, i: int, stride: int, taps: int) -> None:
     size = w[level, ENTRY + SIZE, i]
     if size < taps:
@@ -247,7 +247,7 @@ def _apply_stride(w: Ints, level: int, i: int, stride: int, taps: int) -> None:
     w[level, ENTRY + OFFSET, i] = outputs * (taps if level > 0 and taps < stride else stride)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _edge_units(w: Ints, level: int) -> int:
     """Set the units at work in a spatial edge; 0, or the reason why MAESTRO ends."""
     i, n = w[level, HEAD, FIRST], w[level, HEAD, UNITS]
@@ -269,7 +269,7 @@ def _edge_units(w: Ints, level: int) -> int:
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _static_sizes(w: Ints, level: int, convolution: bool) -> None:
     for i in range(w[level, HEAD, COUNT]):
         dim, size = w[level, ENTRY + DIM, i], w[level, ENTRY + SIZE, i]

@@ -43,6 +43,7 @@ from dcp_hw.maestro.compat_build import (
     Ints,
     divide,
 )
+from dcp_hw.maestro.honest_axis import LEAN
 
 INIT, STEADY, LAST = 0, 1, 2
 
@@ -67,7 +68,7 @@ STATE_FIRST, STATE_SECOND, MOVING_LOOP, STARTS_OVER = 32, 34, 36, 40
 ENDS = 1 << 42
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def fill_loops(w: Ints, loops: Ints, level: int) -> None:
     """Fill in the table of a level, and the loops above whose last tile makes a difference."""
     relevant = 0
@@ -87,7 +88,7 @@ def fill_loops(w: Ints, loops: Ints, level: int) -> None:
     w[level, HEAD, RELEVANT] = relevant
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _fill(w: Ints, loops: Ints, level: int, i: int, place: int, whole: int) -> None:
     """Fill in the table of one loop that got a size."""
     dim, size = w[level, ENTRY + DIM, i], w[level, ENTRY + SIZE, i]
@@ -110,28 +111,22 @@ def _fill(w: Ints, loops: Ints, level: int, i: int, place: int, whole: int) -> N
     loops[level, place, RENEWS] = couples if whole > span else 0
     stuck = temporal and w[level, UNIQUE, dim] == 0
     loops[level, place, STUCK] = couples if stuck else 0
-    first = whole < span
-    n = 1
-    if temporal:
-        _temporal(w, loops, level, i, place, 0, 1, first)
-        if steady > 0:
-            _temporal(w, loops, level, i, place, n, steady, False)
-            n += 1
-        if rest:
-            _temporal(w, loops, level, i, place, n, 1, True)
-            n += 1
-    else:
-        _spatial(w, loops, level, i, place, 0, 1, INIT | first << 2 | first << 3)
-        if steady > 0:
-            _spatial(w, loops, level, i, place, n, steady, STEADY)
-            n += 1
-        if rest:
-            _spatial(w, loops, level, i, place, n, 1, LAST | 1 << 2 | partial << 3)
-            n += 1
+    n = 1 + (steady > 0) + rest
     loops[level, place, STATES] = n
+    for state in range(n):
+        begins, ends = state == 0, rest and state == n - 1
+        edge = whole < span if begins else ends
+        part = edge if begins else ends and partial
+        often = 1 if begins or ends else steady
+        if temporal:
+            _temporal(w, loops, level, i, place, state, often, edge)
+        else:
+            position = INIT if begins else LAST if ends else STEADY
+            flags = position | edge << 2 | part << 3
+            _spatial(w, loops, level, i, place, state, often, flags)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _folds(whole: int, size: int, offset: int, units: int, span: int) -> tuple[int, bool, bool]:
     """Folds of a spatial loop after the first; whether a smaller one follows, with a part."""
     fold, folds = offset * units, divide(divide(whole - size, offset) + 1, units) - 1
@@ -143,7 +138,7 @@ def _folds(whole: int, size: int, offset: int, units: int, span: int) -> tuple[i
     return max(folds, 0), True, (active - 1) * offset + size < left
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _temporal(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, often: int,
               edge: bool) -> None:  # fmt: skip
     """Fill in a state of a temporal loop."""
@@ -165,7 +160,7 @@ def _temporal(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, 
             loops[level, place, HELD + tensor] = loaded if coupled else 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _spatial(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, often: int,
              flags: int) -> None:  # fmt: skip
     """Fill in a state of a spatial loop; of two, factors are 1, see `compat_pairs`.
@@ -205,7 +200,7 @@ def _spatial(w: Ints, loops: Ints, level: int, i: int, place: int, state: int, o
             loops[level, place, HELD + tensor] = held
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def load_one(w: Ints, level: int, dim: int, edge: int, partial: int, shares: bool, still: bool
               ) -> int:  # fmt: skip
     """Factor of an operand's only spatial loop, summed over the units of the level.
@@ -227,7 +222,7 @@ def load_one(w: Ints, level: int, dim: int, edge: int, partial: int, shares: boo
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _make_one(w: Ints, level: int, dim: int, flags: int) -> tuple[int, int, int]:
     """Factors of the only spatial loop: outputs of all units, MACs of the slowest, all MACs."""
     is_output = w[0, COUPLED + OUTPUT, dim] != 0

@@ -5,6 +5,10 @@ Where this module and `compat` differ, `compat` is right.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
@@ -65,56 +69,19 @@ from dcp_hw.maestro.compat_totals import (
     wrapped,
 )
 from dcp_hw.maestro.compat_walk import COMPUTE, LOADED, list_cases, new_lists
+from dcp_hw.maestro.honest_axis import LEAN
 
 _NOTHING_NEW, _NOTHING_DONE = int(Reason.NOTHING_NEW), int(Reason.NOTHING_DONE)
 _ITERATIONS = int(Reason.ITERATIONS)
 _END, _CRASHED = -1, -2  # of a walk
+_SOURCES = (
+    *(f"compat_{name}" for name in ("build", "cases", "kernel", "pairs", "totals", "walk")),
+    "honest_axis",
+)
+"""Files that are compiled into one loop."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def evaluate_rows(directives: Ints, starts: Ints, sizes: Ints, strides: Ints, kinds: Ints,
-                  hardware: Ints, results: Ints, averages: Floats, status: Ints
-                  ) -> None:  # fmt: skip
-    """Fill in `results`, `averages` and `status` of mappings; all arrays but the first by row.
-
-    Args:
-        directives: all rows' directives one after another; row r's from starts[r].
-        sizes: of the nine dimensions, 0 for none.
-        strides: of X and Y.
-        kinds: as `compat_build.KINDS`.
-        status: reason, dimension and two numbers; 0 for a result.
-    """
-    w, cases = new_work(), new_lists()
-    loops = np.zeros((LEVELS, 2 * DIMS, FIELDS), dtype=np.int64)
-    known = np.full((LEVELS, 1 << DIMS, 2), -1, dtype=np.int64)  # stamp and runtime, by mask
-    active = np.zeros((LEVELS, (1 << DIMS) + 1))  # by mask; the last belongs to a level left
-    for row in range(kinds.shape[0]):
-        kind = kinds[row]
-        for i in range(DIMS):
-            w[0, EXTENT, i] = sizes[row, i]
-            for j in range(4):
-                w[0, COUPLED + j, i] = TENSORS[kind, j, i]  # the fourth is RANK
-        for i in range(hardware.shape[1]):
-            w[0, HARDWARE, i] = hardware[row, i]
-        levels = build(w, directives, starts[row], starts[row + 1], strides[row, 0],
-                       strides[row, 1], kind % 4 != 3)  # fmt: skip
-        failed = levels < 0
-        if not failed:
-            for level in range(levels):
-                fill_loops(w, loops, level)
-            for grouped in (True, False):
-                stamp = 2 * row + grouped
-                results[row, :] = 0
-                reason = _recurse(w, loops, cases, known, active, results, averages, row, levels,
-                                  stamp)  # fmt: skip
-                if reason != _NOTHING_NEW:  # which dimension it is depends on the order
-                    break
-            failed = reason != 0
-        for i in range(4):
-            status[row, i] = w[0, HEAD, CRASH + i] if failed else 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, results: Ints,
              averages: Floats, row: int, levels: int, stamp: int) -> int:  # fmt: skip
     """0, with the row's results filled in, or the reason why there are none.
@@ -125,9 +92,9 @@ def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, res
     A level that needs a result of the next one which is not there yet is left, the next level is
     walked, and the case is begun again: numba can call itself, but not from its cache.
     """
-    level = 0
+    level = missing = np.int64(0)  # literals would be compiled on their own
     w[1, HEAD, FIRST_NEED] = -1
-    _begin(w, loops, cases, active, 0, 0, False)
+    _begin(w, loops, cases, active, level, missing, stamp)
     while True:
         if level + 1 == levels:
             missing = _walk_innermost(w, cases, active, level)
@@ -137,7 +104,7 @@ def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, res
             return w[0, HEAD, CRASH]
         if missing >= 0:
             level += 1
-            _begin(w, loops, cases, active, level, missing, stamp & 1 == 1)
+            _begin(w, loops, cases, active, level, missing, stamp)
             continue
         if w[1, HEAD, FIRST_NEED] < 0:
             w[1, HEAD, FIRST_NEED] = _down_need(w, level, w[level, FRAME, FRAME_SET])
@@ -155,9 +122,9 @@ def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, res
         level -= 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _begin(w: Ints, loops: Ints, cases: Ints, active: Floats, level: int, mask: int,
-           may_group: bool) -> None:  # fmt: skip
+           stamp: int) -> None:  # fmt: skip
     """Prepare a level for its first case.
 
     Args:
@@ -166,11 +133,11 @@ def _begin(w: Ints, loops: Ints, cases: Ints, active: Floats, level: int, mask: 
     for i in range(FRAME_SET, FRAME_DONE + 1):
         w[level, FRAME, i] = 0
     w[level, FRAME, FRAME_MASK], w[level, FRAME, FRAME_AT] = mask, 0
-    w[level, FRAME, FRAME_COUNT] = list_cases(w, loops, cases, level, mask, may_group)
+    w[level, FRAME, FRAME_COUNT] = list_cases(w, loops, cases, level, mask, stamp & 1 == 1)
     active[level, -1] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _ends(w: Ints, level: int, code: int, evaluated: bool, often: int) -> bool:
     """Whether MAESTRO ends in a case; the reason is stored."""
     if evaluated and code & ENDS:
@@ -183,7 +150,7 @@ def _ends(w: Ints, level: int, code: int, evaluated: bool, often: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _walk_innermost(w: Ints, cases: Ints, active: Floats, level: int) -> int:
     """Sum up the cases of the innermost level; whether MAESTRO ends."""
     simd, bandwidth = w[0, HARDWARE, SIMD], w[0, HARDWARE, NOC_BW]
@@ -218,7 +185,7 @@ def _walk_innermost(w: Ints, cases: Ints, active: Floats, level: int) -> int:
     return _END
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _walk(w: Ints, cases: Ints, known: Ints, active: Floats, level: int, stamp: int
           ) -> int:  # fmt: skip
     """Sum up the cases of a level, from where it was left.
@@ -261,7 +228,7 @@ def _walk(w: Ints, cases: Ints, known: Ints, active: Floats, level: int, stamp: 
     return outcome
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _below(w: Ints, known: Ints, active: Floats, level: int, code: int, stamp: int
            ) -> tuple[int, int, float]:  # fmt: skip
     """Cycles of the slowest unit in a case, and average units at work below.
@@ -288,7 +255,7 @@ def _below(w: Ints, known: Ints, active: Floats, level: int, code: int, stamp: i
     return -1, compute, units
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _down_need(w: Ints, level: int, requirements: int) -> int:
     """What the store below a level must hold, counted for operands as often as it was set."""
     total = 0
@@ -299,3 +266,70 @@ def _down_need(w: Ints, level: int, requirements: int) -> int:
                 size *= w[level, MAPPED, dim]
         total += size
     return total
+
+
+def _compile() -> Callable[..., None]:
+    """The compiled loop over mappings.
+
+    numba's cache looks at the file of the cached function only; the tag, which is part of the
+    cache's key, changes with any compiled file. What the loop calls is not cached by itself.
+    """
+    sources = [Path(__file__).with_name(f"{name}.py") for name in _SOURCES]
+    tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
+
+    @njit(cache=True, **LEAN)
+    def evaluate_rows(directives: Ints, starts: Ints, sizes: Ints, strides: Ints, kinds: Ints,
+                      hardware: Ints, w: Ints, loops: Ints, cases: Ints, known: Ints,
+                      active: Floats, results: Ints, averages: Floats, status: Ints
+                      ) -> None:  # fmt: skip
+        """Fill in `results`, `averages` and `status` of mappings, one after another."""
+        w[0, HEAD, -1] = tag
+        for row in range(kinds.shape[0]):
+            kind = kinds[row]
+            for i in range(DIMS):
+                w[0, EXTENT, i] = sizes[row, i]
+                for j in range(4):
+                    w[0, COUPLED + j, i] = TENSORS[kind, j, i]  # the fourth is RANK
+            for i in range(hardware.shape[1]):
+                w[0, HARDWARE, i] = hardware[row, i]
+            levels = build(w, directives, starts[row], starts[row + 1], strides[row, 0],
+                           strides[row, 1], kind % 4 != 3)  # fmt: skip
+            failed = levels < 0
+            if not failed:
+                for level in range(levels):
+                    fill_loops(w, loops, level)
+                for grouped in range(1, -1, -1):
+                    results[row, :] = 0
+                    reason = _recurse(w, loops, cases, known, active, results, averages, row,
+                                      levels, 2 * row + grouped)  # fmt: skip
+                    if reason != _NOTHING_NEW:  # which dimension it is depends on the order
+                        break
+                failed = reason != 0
+            for i in range(4):
+                status[row, i] = w[0, HEAD, CRASH + i] if failed else 0
+
+    return evaluate_rows
+
+
+_evaluate = _compile()
+
+
+def evaluate_rows(directives: Ints, starts: Ints, sizes: Ints, strides: Ints, kinds: Ints,
+                  hardware: Ints, results: Ints, averages: Floats, status: Ints
+                  ) -> None:  # fmt: skip
+    """Fill in `results`, `averages` and `status` of mappings; all arrays but the first by row.
+
+    Args:
+        directives: all rows' directives one after another; row r's from starts[r].
+        sizes: of the nine dimensions, 0 for none.
+        strides: of X and Y.
+        kinds: as `compat_build.KINDS`.
+        status: reason, dimension and two numbers; 0 for a result.
+    """
+    loops = np.zeros((LEVELS, 2 * DIMS, FIELDS), dtype=np.int64)
+    known = np.full((LEVELS, 1 << DIMS, 2), -1, dtype=np.int64)  # stamp and cycles, by mask
+    active = np.zeros((LEVELS, (1 << DIMS) + 1))  # by mask; the last belongs to a level left
+    _evaluate(
+        *(directives, starts, sizes, strides, kinds, hardware),
+        *(new_work(), loops, new_lists(), known, active, results, averages, status),
+    )

@@ -37,6 +37,7 @@ from dcp_hw.maestro.compat_cases import (
     INIT,
     LAST,
     MACS,
+    MOVING,
     MOVING_LOOP,
     OUT,
     STARTS_OVER,
@@ -46,16 +47,16 @@ from dcp_hw.maestro.compat_cases import (
     WIDTH,
     load_one,
 )
+from dcp_hw.maestro.honest_axis import LEAN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def spread(w: Ints, loops: Ints, cases: Ints, level: int, at: int, place_a: int, place_b: int,
-           loaded: int) -> None:  # fmt: skip
+@njit(**LEAN)
+def spread(w: Ints, loops: Ints, cases: Ints, level: int, at: int, place_a: int, place_b: int
+           ) -> None:  # fmt: skip
     """Multiply a case by the factors of the level's two spatial loops.
 
     Args:
         place_a, place_b: where the loops stand in the table.
-        loaded: field of the case that holds the input; the filter follows.
     """
     a, b, code = w[level, HEAD, FIRST], w[level, HEAD, SECOND], cases[level, at, CODE]
     _stand(w, loops, level, a, place_a, code >> STATE_FIRST & 3)
@@ -67,10 +68,10 @@ def spread(w: Ints, loops: Ints, cases: Ints, level: int, at: int, place_a: int,
     moving = (code >> MOVING_LOOP & 15) - 1
     for tensor in (INPUT, FILTER):
         fresh = moving < 0 or (code >> (STARTS_OVER + tensor) & 1) != 0
-        cases[level, at, loaded + tensor] *= _load(w, level, tensor, a, b, moving, fresh)
+        cases[level, at, MOVING + tensor] *= _load(w, level, tensor, a, b, moving, fresh)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _stand(w: Ints, loops: Ints, level: int, i: int, place: int, state: int) -> None:
     """Let spatial loop i stand in a state."""
     flags = loops[level, place, STATE + WIDTH * state + FLAGS]
@@ -79,7 +80,7 @@ def _stand(w: Ints, loops: Ints, level: int, i: int, place: int, state: int) -> 
     w[level, PARTIAL, i] = flags >> 3 & 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _edges(w: Ints, level: int, a: int, b: int) -> int:
     """2 if spatial loop a or b (-1: none) is at an edge, + 1 if the last one's is partial."""
     edge = partial = False
@@ -97,7 +98,7 @@ def _edges(w: Ints, level: int, a: int, b: int) -> int:
 # ----------------------------------------------------------------------------- operands
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _load(w: Ints, level: int, tensor: int, a: int, b: int, moving: int, fresh: bool
           ) -> int:  # fmt: skip
     """Factor of both loops in an operand, summed over the units of the level."""
@@ -115,13 +116,13 @@ def _load(w: Ints, level: int, tensor: int, a: int, b: int, moving: int, fresh: 
     return load_one(w, level, w[level, ENTRY + DIM, i], edge, partial, shares, moving < 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _shares(w: Ints, level: int, i: int, moving: int, fresh: bool) -> bool:
     """Whether units share elements along spatial loop i while a loop moves."""
     return i > moving if w[level, POSITION, i] == INIT else i == moving and not fresh
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _load_two(w: Ints, level: int, a: int, b: int, moving: int, fresh: bool) -> int:
     """Factor of an operand's two spatial loops, summed over the units of the level."""
     edges, active = _edges(w, level, a, b), w[level, HEAD, EDGE_UNITS]
@@ -142,7 +143,7 @@ def _load_two(w: Ints, level: int, a: int, b: int, moving: int, fresh: bool) -> 
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _loaded(w: Ints, level: int, i: int, moving: int, fresh: bool, first: bool,
             partial: bool) -> int:  # fmt: skip
     """Factor of spatial loop i in what a unit loads of an operand."""
@@ -163,7 +164,7 @@ def _loaded(w: Ints, level: int, i: int, moving: int, fresh: bool, first: bool,
 # ------------------------------------------------------------------------------- output
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _produced(w: Ints, level: int, i: int, is_output: bool, first: bool, partial: bool,
               reuse: bool) -> int:  # fmt: skip
     """Factor of spatial loop i in what a unit produces; 1 for no loop (i < 0)."""
@@ -183,7 +184,7 @@ def _produced(w: Ints, level: int, i: int, is_output: bool, first: bool, partial
     return w[level, MAPPED, name] if first else max(w[level, UNIQUE, name], 1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _made(w: Ints, level: int, a: int, b: int, c: int, d: int, first: bool, partial: bool,
           reuse: bool) -> int:  # fmt: skip
     """What a unit makes along spatial loops: a, b of the output, c, d of the reduction."""
@@ -195,7 +196,7 @@ def _made(w: Ints, level: int, a: int, b: int, c: int, d: int, first: bool, part
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _make_two(w: Ints, level: int) -> tuple[int, int, int]:
     """Factors in outputs of all units, in MACs of the slowest and in all MACs."""
     first, second = w[level, HEAD, FIRST], w[level, HEAD, SECOND]

@@ -34,6 +34,7 @@ from dcp_hw.maestro.compat_build import (
 from dcp_hw.maestro.compat_cases import CRITICAL, OFTEN, OUT
 from dcp_hw.maestro.compat_cases import MACS as CASE_MACS
 from dcp_hw.maestro.compat_walk import COMPUTE, LOADED
+from dcp_hw.maestro.honest_axis import LEAN
 
 Floats = NDArray[np.float64]
 
@@ -53,13 +54,13 @@ _UNSET = np.iinfo(np.int64).max
 FRAME_MASK, FRAME_AT, FRAME_COUNT, FRAME_SET, FRAME_CYCLES, FRAME_DONE = range(6)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def wrapped(often: int) -> int:
     """Iterations in MAESTRO's 32-bit counter."""
     return ((often + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def cycles(work: int, rate: int) -> int:
     """Cycles for some work, rounded up as MAESTRO does it (for negative work once too far)."""
     small = -(1 << 52) < work < 1 << 52
@@ -67,7 +68,7 @@ def cycles(work: int, rate: int) -> int:
     return whole + (whole * rate != work)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def finish(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> None:
     """Fill in the results from the cases of the top level."""
     _requirements(w, cases, results, row)
@@ -80,7 +81,7 @@ def finish(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> N
         results[row, DOWN_READ + tensor] = results[row, MACS]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _requirements(w: Ints, cases: Ints, results: Ints, row: int) -> None:
     """Fill in what the L2 must hold, once for each case up to the first that is not skipped, and
     the sizes of the tensors."""
@@ -107,7 +108,7 @@ def _requirements(w: Ints, cases: Ints, results: Ints, row: int) -> None:
     results[row, UP_READ + OUTPUT] = outputs
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _costs(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> None:
     """Fill in cycles, MACs, accesses, bandwidths and delays, case by case in MAESTRO's order."""
     latency, bandwidth = w[0, HARDWARE, NOC_LATENCY], w[0, HARDWARE, NOC_BW]

@@ -48,6 +48,7 @@ from dcp_hw.maestro.compat_cases import (
     WIDTH,
 )
 from dcp_hw.maestro.compat_pairs import spread
+from dcp_hw.maestro.honest_axis import LEAN
 
 LOADED = MOVING  # of a case: input and filter that it loads
 COMPUTE = 9  # of a case: cycles of the slowest unit
@@ -59,13 +60,12 @@ _OUT, _CRITICAL, _MACS, _IN, _FILTER, _RENEWS = (AFTER + i for i in range(6))
 _MOVES = 2 * ENDS - (1 << MOVING_LOOP)  # bits of CODE that tell what moves
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def new_lists() -> Ints:
     """Empty lists of cases."""
     return np.empty((LEVELS + 1, MOST, WIDTH), dtype=np.int64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def list_cases(w: Ints, loops: Ints, cases: Ints, level: int, mask: int, may_group: bool
                ) -> int:  # fmt: skip
     """Number of cases of a level, now in its list.
@@ -84,24 +84,24 @@ def list_cases(w: Ints, loops: Ints, cases: Ints, level: int, mask: int, may_gro
     if pair:
         a = _place(w, level, w[level, HEAD, FIRST], mask)
         b = _place(w, level, w[level, HEAD, SECOND], mask)
-        spread(w, loops, cases, level, 0, a, b, LOADED)
-    if may_group and total < 1 << 31 and cases[level, 0, CRITICAL] > 0:
+        spread(w, loops, cases, level, np.int64(0), a, b)  # no literal: one version is enough
+    if may_group and level and total < 1 << 31 and cases[level, 0, CRITICAL] > 0:
         count = _grouped(w, loops, cases, level, live)
     else:
         count = _ordered(w, loops, cases, level, live)
     if pair:
         for at in range(1, count):
-            spread(w, loops, cases, level, at, a, b, LOADED)
+            spread(w, loops, cases, level, at, a, b)
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _place(w: Ints, level: int, i: int, mask: int) -> int:
     """Where loop i stands in the table."""
     return i + DIMS * (mask >> w[level, ABOVE, i] & 1) if level else i
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _start(w: Ints, loops: Ints, cases: Ints, level: int, mask: int) -> tuple[int, float]:
     """Number of loops that matter from case to case, and of iterations.
 
@@ -129,7 +129,7 @@ def _start(w: Ints, loops: Ints, cases: Ints, level: int, mask: int) -> tuple[in
     return live, total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _suffixes(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> None:
     """Fill in the products over loops at their start, and the case where all are."""
     out = critical = macs = loaded = taps = 1
@@ -156,7 +156,7 @@ def _suffixes(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> None:
     cases[level, 0, LOADED + INPUT], cases[level, 0, LOADED + FILTER] = held, held_taps
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _moves(w: Ints, loops: Ints, level: int, j: int, at: int) -> tuple[int, int, int]:
     """Bits of CODE and factors in input and filter of the j-th live loop as the moving one.
 
@@ -177,7 +177,7 @@ def _moves(w: Ints, loops: Ints, level: int, j: int, at: int) -> tuple[int, int,
     return code, loaded * w[level, _IN, j + 1], taps * w[level, _FILTER, j + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _grouped(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> int:
     """List the cases; first and steady iterations outside of the moving loop are one state."""
     count = heads = 1
@@ -202,7 +202,7 @@ def _grouped(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> int:
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _lengthen(loops: Ints, cases: Ints, level: int, place: int, heads: int) -> int:
     """Number of heads with one more loop, at its last state or at any other."""
     steady = loops[level, place, HAS_STEADY]
@@ -224,7 +224,7 @@ def _lengthen(loops: Ints, cases: Ints, level: int, place: int, heads: int) -> i
     return more
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _ordered(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> int:
     """List the cases in MAESTRO's order.
 
@@ -246,14 +246,13 @@ def _ordered(w: Ints, loops: Ints, cases: Ints, level: int, live: int) -> int:
                 cases[HEADS, 1 + state, LOADED + INPUT] = loaded
                 cases[HEADS, 1 + state, LOADED + FILTER] = taps
         for p in range(heads, 0, -1):
-            _choose(cases, level, p, states * p, 0)
-            for state in range(states - 1, 0, -1):  # the first one may take the head's own row
-                _choose(cases, level, p, states * (p - 1) + state, state)
+            for turn in range(states, 0, -1):  # the last one may take the head's own row
+                _choose(cases, level, p, states * (p - 1) + turn, turn % states)
         heads *= states
     return heads
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(**LEAN)
 def _choose(cases: Ints, level: int, head: int, target: int, state: int) -> None:
     """Row `target` = that of a head with one more loop, in a state."""
     code = cases[level, head, CODE]
