@@ -54,7 +54,9 @@ from dcp_hw.maestro.compat_cases import (
     PARTS,
     fill_loops,
 )
+from dcp_hw.maestro.compat_figures import blank_columns, fill_columns
 from dcp_hw.maestro.compat_reasons import Reason
+from dcp_hw.maestro.compat_table import Table
 from dcp_hw.maestro.compat_totals import (
     ACTIVE,
     FRAME_AT,
@@ -63,6 +65,7 @@ from dcp_hw.maestro.compat_totals import (
     FRAME_DONE,
     FRAME_MASK,
     FRAME_SET,
+    RESULTS,
     Floats,
     cycles,
     finish,
@@ -75,16 +78,16 @@ _NOTHING_NEW, _NOTHING_DONE = int(Reason.NOTHING_NEW), int(Reason.NOTHING_DONE)
 _ITERATIONS = int(Reason.ITERATIONS)
 _END, _CRASHED = -1, -2  # of a walk
 _SOURCES = (
-    *(f"compat_{name}" for name in ("build", "cases", "kernel", "pairs", "totals", "walk")),
-    "honest_axis",
+    *("compat_build", "compat_cases", "compat_figures", "compat_kernel", "compat_pairs"),
+    *("compat_totals", "compat_walk", "honest_axis"),
 )
 """Files that are compiled into one loop."""
 
 
 @njit(**LEAN)
 def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, results: Ints,
-             averages: Floats, row: int, levels: int, stamp: int) -> int:  # fmt: skip
-    """0, with the row's results filled in, or the reason why there are none.
+             averages: Floats, levels: int, stamp: int) -> int:  # fmt: skip
+    """0, with `results` and `averages` filled in, or the reason why there are none.
 
     Args:
         stamp: of what is known; odd to take cases of equal volumes below the top level as one.
@@ -113,8 +116,8 @@ def _recurse(w: Ints, loops: Ints, cases: Ints, known: Ints, active: Floats, res
         if done:
             working /= done
         if level == 0:
-            averages[row, ACTIVE] = working
-            finish(w, cases, results, averages, row)
+            averages[ACTIVE] = working
+            finish(w, cases, results, averages)
             return 0
         mask = w[level, FRAME, FRAME_MASK]
         known[level, mask, 0], known[level, mask, 1] = stamp, w[level, FRAME, FRAME_CYCLES]
@@ -278,13 +281,13 @@ def _compile() -> Callable[..., None]:
     tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
     @njit(cache=True, **LEAN)
-    def evaluate_rows(directives: Ints, starts: Ints, sizes: Ints, strides: Ints, kinds: Ints,
-                      hardware: Ints, w: Ints, loops: Ints, cases: Ints, known: Ints,
-                      active: Floats, results: Ints, averages: Floats, status: Ints
-                      ) -> None:  # fmt: skip
-        """Fill in `results`, `averages` and `status` of mappings, one after another."""
+    def evaluate_rows(start: int, stop: int, directives: Ints, starts: Ints, sizes: Ints,
+                      strides: Ints, kinds: Ints, hardware: Ints, w: Ints, loops: Ints,
+                      cases: Ints, known: Ints, active: Floats, results: Ints, averages: Floats,
+                      integers: Ints, floats: Floats, status: Ints) -> None:  # fmt: skip
+        """Fill in `integers`, `floats` and `status` of mappings, one after another."""
         w[0, HEAD, -1] = tag
-        for row in range(kinds.shape[0]):
+        for row in range(start, stop):
             kind = kinds[row]
             for i in range(DIMS):
                 w[0, EXTENT, i] = sizes[row, i]
@@ -299,14 +302,18 @@ def _compile() -> Callable[..., None]:
                 for level in range(levels):
                     fill_loops(w, loops, level)
                 for grouped in range(1, -1, -1):
-                    results[row, :] = 0
-                    reason = _recurse(w, loops, cases, known, active, results, averages, row,
-                                      levels, 2 * row + grouped)  # fmt: skip
+                    reason = _recurse(w, loops, cases, known, active, results, averages, levels,
+                                      2 * row + grouped)  # fmt: skip
                     if reason != _NOTHING_NEW:  # which dimension it is depends on the order
                         break
                 failed = reason != 0
             for i in range(4):
                 status[row, i] = w[0, HEAD, CRASH + i] if failed else 0
+            if failed:
+                blank_columns(sizes, strides, kinds, row, integers, floats)
+            else:
+                fill_columns(sizes, strides, kinds, hardware, row, results, averages, integers,
+                             floats)  # fmt: skip
 
     return evaluate_rows
 
@@ -314,22 +321,20 @@ def _compile() -> Callable[..., None]:
 _evaluate = _compile()
 
 
-def evaluate_rows(directives: Ints, starts: Ints, sizes: Ints, strides: Ints, kinds: Ints,
-                  hardware: Ints, results: Ints, averages: Floats, status: Ints
-                  ) -> None:  # fmt: skip
-    """Fill in `results`, `averages` and `status` of mappings; all arrays but the first by row.
+def evaluate_rows(
+    rows: Table, start: int, stop: int, integers: Ints, floats: Floats, status: Ints
+) -> None:
+    """Fill in the results of some rows.
 
     Args:
-        directives: all rows' directives one after another; row r's from starts[r].
-        sizes: of the nine dimensions, 0 for none.
-        strides: of X and Y.
-        kinds: as `compat_build.KINDS`.
-        status: reason, dimension and two numbers; 0 for a result.
+        integers, floats: `compat_figures.INTEGERS` and `FLOATS` x all rows.
+        status: all rows x reason, dimension and two numbers; 0 for a result.
     """
     loops = np.zeros((LEVELS, 2 * DIMS, FIELDS), dtype=np.int64)
     known = np.full((LEVELS, 1 << DIMS, 2), -1, dtype=np.int64)  # stamp and cycles, by mask
     active = np.zeros((LEVELS, (1 << DIMS) + 1))  # by mask; the last belongs to a level left
     _evaluate(
-        *(directives, starts, sizes, strides, kinds, hardware),
-        *(new_work(), loops, new_lists(), known, active, results, averages, status),
+        *(start, stop, rows.directives, rows.starts, rows.sizes, rows.strides, rows.kinds),
+        *(rows.hardware, new_work(), loops, new_lists(), known, active),
+        *(np.zeros(RESULTS, dtype=np.int64), np.zeros(2), integers, floats, status),
     )

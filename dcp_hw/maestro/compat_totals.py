@@ -69,28 +69,28 @@ def cycles(work: int, rate: int) -> int:
 
 
 @njit(**LEAN)
-def finish(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> None:
+def finish(w: Ints, cases: Ints, results: Ints, averages: Floats) -> None:
     """Fill in the results from the cases of the top level."""
-    _requirements(w, cases, results, row)
-    _costs(w, cases, results, averages, row)
-    results[row, ITERATIONS] = w[0, FRAME, FRAME_DONE]
-    results[row, L1_NEED] = w[1, HEAD, FIRST_NEED]
-    results[row, SINGLE] = w[1, HEAD, FIRST_LEVEL] == 0
+    _requirements(w, cases, results)
+    _costs(w, cases, results, averages)
+    results[ITERATIONS] = w[0, FRAME, FRAME_DONE]
+    results[L1_NEED] = w[1, HEAD, FIRST_NEED]
+    results[SINGLE] = w[1, HEAD, FIRST_LEVEL] == 0
     for tensor in (INPUT, FILTER):
-        results[row, DOWN_WRITE + tensor] = results[row, UP_READ + tensor]
-        results[row, DOWN_READ + tensor] = results[row, MACS]
+        results[DOWN_WRITE + tensor] = results[UP_READ + tensor]
+        results[DOWN_READ + tensor] = results[MACS]
 
 
 @njit(**LEAN)
-def _requirements(w: Ints, cases: Ints, results: Ints, row: int) -> None:
+def _requirements(w: Ints, cases: Ints, results: Ints) -> None:
     """Fill in what the L2 must hold, once for each case up to the first that is not skipped, and
     the sizes of the tensors."""
     loaded = taps = 0
     for at in range(w[0, FRAME, FRAME_SET]):
         loaded += 2 * cases[0, at, LOADED + INPUT]
         taps += 2 * cases[0, at, LOADED + FILTER]
-        results[row, UP_NEED + OUTPUT] = 2 * cases[0, at, OUT]
-    results[row, UP_NEED + INPUT], results[row, UP_NEED + FILTER] = loaded, taps
+        results[UP_NEED + OUTPUT] = 2 * cases[0, at, OUT]
+    results[UP_NEED + INPUT], results[UP_NEED + FILTER] = loaded, taps
     inputs = taps = outputs = 1
     for dim in range(DIMS):
         extent = w[0, EXTENT, dim]
@@ -104,16 +104,16 @@ def _requirements(w: Ints, cases: Ints, results: Ints, row: int) -> None:
             elif dim == Y:
                 extent += 1 - w[0, EXTENT, R]
             outputs *= extent
-    results[row, UP_WRITE + INPUT], results[row, UP_WRITE + FILTER] = inputs, taps
-    results[row, UP_READ + OUTPUT] = outputs
+    results[UP_WRITE + INPUT], results[UP_WRITE + FILTER] = inputs, taps
+    results[UP_READ + OUTPUT] = outputs
 
 
 @njit(**LEAN)
-def _costs(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> None:
+def _costs(w: Ints, cases: Ints, results: Ints, averages: Floats) -> None:
     """Fill in cycles, MACs, accesses, bandwidths and delays, case by case in MAESTRO's order."""
     latency, bandwidth = w[0, HARDWARE, NOC_LATENCY], w[0, HARDWARE, NOC_BW]
-    operands = results[row, UP_NEED + INPUT] + results[row, UP_NEED + FILTER]
-    need = max(operands, results[row, UP_NEED + OUTPUT])
+    operands = results[UP_NEED + INPUT] + results[UP_NEED + FILTER]
+    need = max(operands, results[UP_NEED + OUTPUT])
     floor = divide(divide(need, w[0, HARDWARE, OFFCHIP_BW]), 2)
     runtime = macs = all_macs = written = inputs = taps = peak = total = offchip = 0
     least_in = least_out = least = _UNSET
@@ -147,12 +147,12 @@ def _costs(w: Ints, cases: Ints, results: Ints, averages: Floats, row: int) -> N
         sum_in += often * delay_in
         sum_out += often * delay_out
         sum_compute += often * compute
-    results[row, RUNTIME], results[row, MACS] = runtime, macs
-    results[row, UP_READ + INPUT], results[row, UP_READ + FILTER] = inputs, taps
-    results[row, UP_WRITE + OUTPUT] = written
-    results[row, DOWN_READ + OUTPUT] = results[row, DOWN_WRITE + OUTPUT] = all_macs
-    results[row, PEAK], results[row, BANDWIDTH], results[row, OFFCHIP] = peak, total, offchip
+    results[RUNTIME], results[MACS] = runtime, macs
+    results[UP_READ + INPUT], results[UP_READ + FILTER] = inputs, taps
+    results[UP_WRITE + OUTPUT] = written
+    results[DOWN_READ + OUTPUT] = results[DOWN_WRITE + OUTPUT] = all_macs
+    results[PEAK], results[BANDWIDTH], results[OFFCHIP] = peak, total, offchip
     for i, value in enumerate((least_in, most_in, sum_in, least_out, most_out, sum_out,
                                least, most, sum_compute)):  # fmt: skip
-        results[row, DELAYS + i] = value
-    averages[row, INTENSITY] = intensity
+        results[DELAYS + i] = value
+    averages[INTENSITY] = intensity

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dcp_hw.errors import InputError
 from dcp_hw.maestro.compat import MaestroHardware
-from dcp_hw.maestro.compat_batch import true_macs
 from dcp_hw.maestro.compat_build import NAMES
+from dcp_hw.maestro.compat_figures import fill_true_macs
 from dcp_hw.maestro.compat_table import HARDWARE, Table, integer_column, table
 from dcp_hw.maestro.honest_count import (
     BOUNDARY,
@@ -115,7 +115,7 @@ def evaluate_table(
         if values is not None:  # MAESTRO's largest number stands for unlimited
             machines[:, place] = np.where(values == INT_MAX, 0, values)
     found = _blank(count)
-    found["macs_true"][:] = true_macs(given)
+    fill_true_macs(given.sizes, given.strides, given.kinds, found["macs_true"])
     reasons = np.full(count, "", dtype=object)
     for depth in range(1, LEVELS + 1):
         which = np.flatnonzero((rows.depths == depth) & (rows.status[:, 0] == 0))
