@@ -85,9 +85,10 @@ def steps(axes: Axes, values: Sequence[float], label: str) -> None:
     )  # fmt: skip
 
 
-def legend_above(figure: Figure, axes: Axes, inches: float = 2.9) -> None:
-    """Legend above the figure, as many columns of a width as have room."""
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """Legend above the figure, as many columns as have room for the longest label."""
     handles, labels = axes.get_legend_handles_labels()
+    inches = 0.6 + 0.06 * max((len(label) for label in labels), default=0)
     columns = max(1, min(6, len(labels), int(figure.get_figwidth() / inches)))
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 

@@ -226,7 +226,7 @@ def _stacks(
         accelerator_axis(axes, [line for line, _ in whole])
         axes.set_xlabel(f"network {quantity} ({unit})")
         axes.set_title("whole network")
-    legend_above(figure, panels[0], inches=1.6)
+    legend_above(figure, panels[0])
     return True
 
 
