@@ -1,4 +1,4 @@
-"""Fig. 11 of the DCP paper, measured: one fixed design against well-known dataflows, on RTL.
+"""Fig. 11 of the DCP paper, measured: fixed designs against well-known dataflows, on RTL.
 
 Every distinct layer of every network runs on the Verilog of every accelerator; figures are sums
 over a network, each layer weighted by how often it occurs.
@@ -32,7 +32,8 @@ class MeasuredRow:
     Attributes:
         cycles, energy_nj, edp: None where a layer cannot run; EDP in cycles x nJ.
         bound_ratio: cycles over the sum of the layers' bounds.
-        edp_ratio: EDP over that of the network's fixed design.
+        search: how the design was chosen; empty for an example.
+        edp_ratio: EDP over that of the network's first fixed design.
         compared, mismatches: output words of all distinct layers.
         unpredicted: layers whose measured cycles are not the predicted ones.
     """
@@ -40,6 +41,7 @@ class MeasuredRow:
     network: str
     accelerator: str
     mode: str
+    search: str
     label: str
     layers: int
     cycles: int | None
@@ -55,12 +57,12 @@ class MeasuredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredPlan:
-    """What is measured."""
+    """What is measured; a fixed design by each of the methods in `searches`."""
 
     networks: tuple[LayerSet, ...]
     hardware: Hardware
     objective: str
-    search: str
+    searches: tuple[str, ...]
     seed: int = 0
 
 
@@ -72,25 +74,21 @@ def run(plan: MeasuredPlan, out: Path, command: str) -> list[MeasuredRow]:
     table: list[MeasuredRow] = []
     layers: list[dict[str, Any]] = []
     wrong: list[str] = []
+    networks = [network.name for network in plan.networks]
     for network in plan.networks:
-        folder = Path("build") / "experiments" / "fig11" / RUNS / f"{network.name}-{plan.search}"
-        report, found = flow.generate(
-            flow.Order(
-                layerset=network,
-                hardware=plan.hardware,
-                objective=plan.objective,
-                search=plan.search,
-                modes=("fixed", "example"),
-                seed=plan.seed,
-                out=folder,
-            )
-        )
-        wrong += [f"{network.name}: {text}" for text in found]
-        table += network_rows(network.name, report)
-        layers += [{"network": network.name} | row for row in report["layers"]]
-        out.mkdir(parents=True, exist_ok=True)
-        for name in PICTURES:
-            shutil.copyfile(folder / name, out / f"{network.name}-{name.removeprefix('fig_')}")
+        edp = None
+        for search in plan.searches:
+            first = search == plan.searches[0]
+            report, found, folder = _measured(plan, network, search, examples=first)
+            wrong += [f"{network.name}: {text}" for text in found]
+            edp = edp or next((t["edp"] for t in report["totals"] if t["mode"] == "fixed"), None)
+            table += network_rows(network.name, search, report, edp)
+            for row in report["layers"]:
+                by = search if row["mode"] == "fixed" else ""
+                layers.append({"network": network.name, "search": by} | row)
+            if first:
+                _copy_pictures(folder, out, network.name)
+        table.sort(key=lambda row: (networks.index(row.network), row.mode == "example"))
         _write_tables(out, table, layers)
         (out / "fig11.md").write_text(_page(plan, table, command), encoding="utf-8")
         note(f"fig11: {network.name} is in {out}")
@@ -99,10 +97,38 @@ def run(plan: MeasuredPlan, out: Path, command: str) -> list[MeasuredRow]:
     return table
 
 
-def network_rows(network: str, report: dict[str, Any]) -> list[MeasuredRow]:
-    """Rows of a network, from its finished report."""
+def _measured(
+    plan: MeasuredPlan, network: LayerSet, search: str, *, examples: bool
+) -> tuple[dict[str, Any], list[str], Path]:
+    """The report of one search, what is wrong in it, and its folder."""
+    folder = Path("build") / "experiments" / "fig11" / RUNS / f"{network.name}-{search}"
+    order = flow.Order(
+        layerset=network,
+        hardware=plan.hardware,
+        objective=plan.objective,
+        search=search,
+        modes=("fixed", "example") if examples else ("fixed",),
+        seed=plan.seed,
+        out=folder,
+    )
+    return *flow.generate(order), folder
+
+
+def _copy_pictures(folder: Path, out: Path, network: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:
+        shutil.copyfile(folder / name, out / f"{network}-{name.removeprefix('fig_')}")
+
+
+def network_rows(
+    network: str, search: str, report: dict[str, Any], fixed: float | None
+) -> list[MeasuredRow]:
+    """Rows of a network, from its finished report.
+
+    Args:
+        fixed: EDP that those of all rows are compared with, in cycles x nJ.
+    """
     cards = {card["id"]: card for card in report["designs"]}
-    fixed = next((t["edp"] for t in report["totals"] if t["mode"] == "fixed"), None)
     rows = []
     for total in report["totals"]:
         mine = [
@@ -116,6 +142,7 @@ def network_rows(network: str, report: dict[str, Any]) -> list[MeasuredRow]:
                 network=network,
                 accelerator=total["design"],
                 mode=total["mode"],
+                search=search if total["mode"] == "fixed" else "",
                 label=cards[total["design"]]["label"],
                 layers=len(measured),
                 cycles=cycles,
@@ -133,7 +160,7 @@ def network_rows(network: str, report: dict[str, Any]) -> list[MeasuredRow]:
 
 
 _LAYER_COLUMNS = (
-    *("network", "layer", "count", "macs", "mode", "design", "feasible", "reason"),
+    *("network", "layer", "count", "macs", "mode", "search", "design", "feasible", "reason"),
     *("predicted_cycles", "measured_cycles", "bound_cycles", "energy_total_nj"),
     *("words_compared", "mismatches"),
 )
@@ -153,20 +180,20 @@ def _write_tables(out: Path, table: list[MeasuredRow], layers: list[dict[str, An
 def _page(plan: MeasuredPlan, table: list[MeasuredRow], command: str) -> str:
     runs = sum(row.layers for row in table)
     lines = [
-        "# Fixed design against well-known dataflows, measured on RTL",
+        "# Fixed designs against well-known dataflows, measured on RTL",
         "",
         f"{runs} layer runs on generated Verilog, {sum(row.compared for row in table):,} output "
         f"words compared, {sum(row.mismatches for row in table)} mismatches, "
         f"{sum(row.unpredicted for row in table)} runs whose cycles were not the predicted ones.",
-        f"Hardware: {json.dumps(plan.hardware.to_dict())}. Objective {plan.objective}; the fixed "
-        f"design by `--search {plan.search}`. Distinct layers, weighted by how often they occur; "
-        "energy with bus and leakage; EDP: total cycles times total energy.",
+        f"Hardware: {json.dumps(plan.hardware.to_dict())}. Objective {plan.objective}; one fixed "
+        f"design by each search ({', '.join(plan.searches)}). Distinct layers, weighted by how "
+        "often they occur; energy with bus and leakage; EDP: total cycles times total energy.",
     ]
-    head = ["accelerator", "cycles", "× bound", "energy µJ", "EDP cycles·nJ", "× fixed", "mm²"]
+    head = ["accelerator", "cycles", "× bound", "energy µJ", "EDP cycles·nJ", "× first", "mm²"]
     for network in dict.fromkeys(row.network for row in table):
         cells = [
             [
-                f"{row.mode}: {row.label}" if row.mode == "fixed" else row.label,
+                f"fixed by {row.search}: {row.label}" if row.search else row.label,
                 "cannot run" if row.cycles is None else f"{row.cycles:,}",
                 number(row.bound_ratio),
                 "" if row.energy_nj is None else f"{row.energy_nj / 1e3:,.0f}",
@@ -178,5 +205,7 @@ def _page(plan: MeasuredPlan, table: list[MeasuredRow], command: str) -> str:
             if row.network == network
         ]
         lines += ["", f"## {network}", "", *markdown_table(head, cells), ""]
-        lines += [f"![{network}: latency per layer]({network}-latency.png)"]
+        lines += [f"![{network}: totals]({network}-totals.png)", ""]
+        lines += [f"![{network}: latency per layer]({network}-latency.png)", ""]
+        lines += [f"![{network}: energy per layer]({network}-energy.png)"]
     return "\n".join([*lines, "", "Made by", "", f"    {command}", ""])

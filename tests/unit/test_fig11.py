@@ -49,8 +49,9 @@ def test_rows_of_a_network() -> None:
             layer("small", "b", None, 1),
         ],
     }
-    mine, other, small = network_rows("net", report)
+    mine, other, small = network_rows("net", "dcp", report, 1200.0)
     assert (mine.edp_ratio, other.edp_ratio, small.edp_ratio) == (1.0, 6.0, None)
+    assert (mine.search, other.search) == ("dcp", "")
     assert (mine.bound_ratio, other.bound_ratio) == (1.2, 3.6)
     assert (mine.layers, other.layers, small.layers) == (2, 2, 1)
     assert (mine.mismatches, other.mismatches) == (0, 3)
