@@ -77,11 +77,6 @@ from dcp_hw.maestro.honest_axis import LEAN
 _NOTHING_NEW, _NOTHING_DONE = int(Reason.NOTHING_NEW), int(Reason.NOTHING_DONE)
 _ITERATIONS = int(Reason.ITERATIONS)
 _END, _CRASHED = -1, -2  # of a walk
-_SOURCES = (
-    *("compat_build", "compat_cases", "compat_figures", "compat_kernel", "compat_pairs"),
-    *("compat_totals", "compat_walk", "honest_axis"),
-)
-"""Files that are compiled into one loop."""
 
 
 @njit(**LEAN)
@@ -275,9 +270,11 @@ def _compile() -> Callable[..., None]:
     """The compiled loop over mappings.
 
     numba's cache looks at the file of the cached function only; the tag, which is part of the
-    cache's key, changes with any compiled file. What the loop calls is not cached by itself.
+    cache's key, changes with any file of functions or numbers that are compiled. What the loop
+    calls is not cached by itself.
     """
-    sources = [Path(__file__).with_name(f"{name}.py") for name in _SOURCES]
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("compat*.py")), here / "honest_axis.py", here / "layer.py"]
     tag = zlib.crc32(b"".join(path.read_bytes() for path in sources))
 
     @njit(cache=True, **LEAN)

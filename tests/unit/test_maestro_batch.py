@@ -18,7 +18,7 @@ from dcp_hw.maestro.compat_build import KINDS, NAMES
 from dcp_hw.maestro.compat_codes import evaluate_codes
 from dcp_hw.maestro.compat_columns import columns
 from dcp_hw.maestro.compat_table import HARDWARE, Table, parse_mappings
-from dcp_hw.maestro.dataflow import Dataflow, Dim, Level
+from dcp_hw.maestro.dataflow import Dataflow, Dim, Level, loop_sizes
 from dcp_hw.maestro.encoding import encode, layer_code
 from dcp_hw.maestro.layer import LayerType, MaestroLayer
 from dcp_hw.maestro.mapping import Directive, Mapping, parse_compact
@@ -142,13 +142,10 @@ def as_table(cases: list[tuple[MaestroLayer, Mapping, MaestroHardware]]) -> Tabl
     return Table(directives, starts, *map(np.array, (sizes, strides, kinds, machines)))
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_equals_the_plain_form_on_random_mappings(seed: int) -> None:
-    rng = random.Random(seed)
-    cases = []
-    for _ in range(500):
-        layer = random_layer(rng)
-        cases.append((layer, random_mapping(rng, layer), random_hardware(rng)))
+def check_against_the_plain_form(
+    cases: list[tuple[MaestroLayer, Mapping, MaestroHardware]],
+) -> int:
+    """Compare every column; the number of mappings that have a result."""
     found = evaluate_table(as_table(cases))
     feasible = 0
     for row, case in enumerate(cases):
@@ -165,7 +162,43 @@ def test_equals_the_plain_form_on_random_mappings(seed: int) -> None:
             else:
                 close = math.isclose(other, value, rel_tol=1e-12)
                 assert close or (math.isnan(other) and math.isnan(value)), (name, case)
-    assert feasible > 100
+    return feasible
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_the_plain_form_on_random_mappings(seed: int) -> None:
+    rng = random.Random(seed)
+    cases = []
+    for _ in range(500):
+        layer = random_layer(rng)
+        cases.append((layer, random_mapping(rng, layer), random_hardware(rng)))
+    assert check_against_the_plain_form(cases) > 100
+
+
+def test_equals_the_plain_form_on_layers_of_networks() -> None:
+    """Three levels with remainders of remainders: most cases per mapping."""
+    rng = random.Random(7)
+    shapes = ([24, 96, 56, 56, 1, 1, 1], [128, 128, 30, 30, 3, 3, 1], [1, 96, 114, 114, 3, 3, 2])
+    cases = []
+    for _ in range(120):
+        code = layer_code(rng.choice((*shapes, [197, 768, 768, 1, 1, 1, 3])))
+        layer = code.to_maestro(stride=rng.choice((1, 1, 2)))
+        sizes, levels = loop_sizes(layer), []
+        for _ in range(3):
+            tile = {d: sizes[d] if d in (Dim.R, Dim.S) else rng.randint(1, sizes[d]) for d in Dim}
+            order = rng.sample(list(Dim), len(Dim))
+            levels.append(
+                Level(
+                    parallel=rng.choice(list(Dim)),
+                    units=rng.choice((1, 2, 4, 8)),
+                    order=tuple(order),
+                    tile=tuple(tile[d] for d in order),
+                )
+            )
+            sizes = tile
+        flow = Dataflow(tuple(levels))
+        cases.append((*flow.to_maestro(layer), random_hardware(rng)))
+    assert check_against_the_plain_form(cases) > 60
 
 
 def test_a_dimension_mapped_twice_goes_through_the_plain_form() -> None:
