@@ -201,6 +201,20 @@ def test_equals_the_plain_form_on_layers_of_networks() -> None:
     assert check_against_the_plain_form(cases) > 60
 
 
+def test_equals_the_plain_form_where_iterations_overflow() -> None:
+    """Below the top, so that MAESTRO either ends or goes on with too few iterations."""
+    rng = random.Random(3)
+    cases = []
+    for _ in range(60):
+        sizes = [rng.randint(100, 9000) for _ in range(2)] + [rng.randint(10, 400) for _ in "YX"]
+        layer = MaestroLayer("l", LayerType.CONV, tuple(zip("KCYXRS", (*sizes, 1, 1), strict=True)))
+        whole = [f"T{d}{n},{n}" for d, n in zip("CYX", sizes[1:], strict=True)]
+        tiles = [f"T{d}{n},{n}" for d in "CYX" for n in [rng.randint(1, 3)]]
+        text = " ".join([f"SK{sizes[0]},{sizes[0]}", *whole, "@4", "SK1,1", *tiles])
+        cases.append((layer, parse_compact(text), random_hardware(rng)))
+    assert 10 < check_against_the_plain_form(cases) < 50
+
+
 def test_a_dimension_mapped_twice_goes_through_the_plain_form() -> None:
     cases = []
     for text in (
