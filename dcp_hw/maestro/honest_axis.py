@@ -23,6 +23,9 @@ Without numba's runtime nobody counts references to arrays, which otherwise cost
 operations per array and call: half of the time of a mapping.
 """
 
+INLINED = LEAN | {"forceinline": True}
+"""How short ones are compiled."""
+
 WIDE = 1 << 60
 """A window of -WIDE to WIDE leaves nothing out."""
 

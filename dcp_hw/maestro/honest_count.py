@@ -7,9 +7,10 @@ replace a tensor's tile (-1: none), `at` the innermost level whose units are cou
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import LEAN, quotient, span
+from dcp_hw.maestro.honest_axis import INLINED, LEAN, quotient, span
 from dcp_hw.maestro.honest_input import Pairs, axis_table, make_pairs
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
@@ -84,7 +85,7 @@ def _paths(w: Plan, d: int, level: int, at: int, size: int) -> int:
     return total
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _uncoupled(w: Plan, d: int, view: int, at: int) -> tuple[int, int]:
     """Steps of all unit paths along d, and paths, for a tensor that d does not select."""
     if at < view:
@@ -126,7 +127,7 @@ def _split(w: Plan, d: int, view: int, at: int, splits: int) -> tuple[int, int]:
     return steps, number
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _entering(w: Plan, view: int) -> int:
     """Elements that enter the units, from the rows ENTER, REMAIN and STAY.
 
@@ -171,7 +172,7 @@ def _inputs(w: Plan, pairs: Pairs, view: int, at: int, own: int) -> int:
     return _entering(w, view)
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _whole(w: Plan, d: int, view: int, at: int, own: int) -> bool:
     """Fill in what axis d (Y or X) adds, if that is known in closed form."""
     if w[TILE + max(view, at, 0), d + 2] != w[SIZE, d + 2]:
@@ -242,7 +243,7 @@ def _axis(w: Plan, pairs: Pairs, d: int, view: int, at: int, own: int) -> None:
     axis_table(w, pairs, d, view, own if shared else -1)
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _alike(w: Plan, level: int, view: int) -> bool:
     """Whether all units of a level that ever hold something work in each step that counts."""
     p, holding = w[UNIT + level, PARALLEL], w[UNIT + level, HOLDING]
@@ -255,6 +256,7 @@ def _alike(w: Plan, level: int, view: int) -> bool:
 def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
     """Write MACs, requirements and traffic of a mapping; columns as named above."""
     macs, outputs = 1, 1
+    alone = np.int64(-1)  # as -1 alone, numba would compile all that follows a second time
     for d in range(6):
         macs *= w[SIZE, d]
         outputs *= w[SIZE, d] if w[MASK, 2] >> d & 1 else 1
@@ -271,10 +273,10 @@ def count(w: Plan, pairs: Pairs, depth: int, out: Integers) -> None:
         split = parallel >= 2 and holding > 1
         view = w[VIEW + i, 0]
         if inputs < 0 or split or view != w[VIEW + before, 0]:
-            inputs = _inputs(w, pairs, view, at, i if split else -1)
+            inputs = _inputs(w, pairs, view, at, i if split else alone)
         out[row] = out[row + 3] = inputs
         if split:
-            out[row + 3] = inputs = _inputs(w, pairs, view, i, -1)
+            out[row + 3] = inputs = _inputs(w, pairs, view, i, alone)
         elif holding > 1 and parallel == 0:  # units that idle share the tile, and take it
             out[row + 3] = inputs * holding
             inputs = inputs * holding if _alike(w, i, view) else -1

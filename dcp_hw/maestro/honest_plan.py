@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import LEAN, quotient
+from dcp_hw.maestro.honest_axis import INLINED, LEAN, quotient
 
 Plan = NDArray[np.int64]
 Integers = NDArray[np.int64]
@@ -32,7 +32,8 @@ ROUND = TILE + LEVELS  # elements of one round of each loop: tile x units for th
 ORDER = ROUND + LEVELS  # dimensions, outermost loop first
 PLACE = ORDER + LEVELS  # by dimension: its place in the order
 UNIT = PLACE + LEVELS
-PARALLEL, UNITS, HOLDING, CHANGING = range(4)  # CHANGING: bit set of the non-constant tensors
+# CHANGING: bit set of the non-constant tensors; WAITS: whether its ports can be the slowest
+PARALLEL, UNITS, HOLDING, CHANGING, WAITS = range(5)
 VIEW = UNIT + LEVELS  # by level and tensor: nearest level at or above where it is not constant
 RANGES = VIEW + LEVELS  # by level and dimension: ranges of that level in the layer
 ROUNDS = RANGES + LEVELS + 1  # rounds in all of them
@@ -107,7 +108,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
     return True
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
     """Sum up the ranges of a level in one dimension, and list those of the next level."""
     here, below = 6 * i + d, 6 * (i + 1) + d

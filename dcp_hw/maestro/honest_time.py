@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import LEAN, WIDE, kept, overlap, quotient, span
 from dcp_hw.maestro.honest_kinds import (
+    CHILD,
     EXTENT,
     FIELDS,
     KINDS,
@@ -37,6 +38,7 @@ from dcp_hw.maestro.honest_plan import (
     STRIDE,
     TILE,
     UNIT,
+    WAITS,
     Integers,
     Plan,
 )
@@ -49,8 +51,8 @@ MOST_RANGES = KINDS**6
 WAIT, REST = SCRATCH_ROWS, SCRATCH_ROWS + 1  # further rows of the scratch, by level
 
 Trail = NDArray[np.int64]
-"""Rows: level x 8 + those below; columns: dimensions."""
-NEW, OLD, MOVED, KIND, PART, RANGE, PLACE = range(7)
+"""Rows: level x TRAIL_ROWS + those below; columns: dimensions."""
+NEW, OLD, MOVED, KIND, PART, INNER_NEW, INNER_OLD, RANGE, PLACE, TRAIL_ROWS = range(10)
 
 
 def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
@@ -59,7 +61,7 @@ def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
         np.zeros((6 * LEVELS + LEVELS, KINDS + 2, FIELDS), dtype=np.int64),
         np.zeros((SCRATCH_ROWS + 2, SCRATCH_COLUMNS)),
         np.zeros((LEVELS, MOST_RANGES, 2)),
-        np.zeros((8 * LEVELS, 8), dtype=np.int64),
+        np.zeros((TRAIL_ROWS * LEVELS, 8), dtype=np.int64),
     )
 
 
@@ -88,9 +90,13 @@ def _volume(w: Plan, tensor: int, extent: Integers) -> int:
 @njit(**LEAN)
 def _stays(w: Plan, level: int, t: Trail, shared: bool) -> int:
     """Input elements of a step that were there before, where the channels are the same."""
-    total = t[8 * level + NEW, 1]
+    total = t[TRAIL_ROWS * level + NEW, 1]
     parallel = w[UNIT + level, PARALLEL]
-    new, old, moved = t[8 * level + NEW], t[8 * level + OLD], t[8 * level + MOVED]
+    new, old, moved = (
+        t[TRAIL_ROWS * level + NEW],
+        t[TRAIL_ROWS * level + OLD],
+        t[TRAIL_ROWS * level + MOVED],
+    )
     for d in range(2, 4):
         args = (new[d], new[d + 2], old[d], old[d + 2], moved[d], moved[d + 2], -WIDE, WIDE)
         if shared and (parallel == d or parallel == d + 2):
@@ -113,9 +119,9 @@ def _wait(
     """
     moved = 0
     for d in range(6):
-        moved |= (t[8 * level + MOVED, d] != 0) << d
+        moved |= (t[TRAIL_ROWS * level + MOVED, d] != 0) << d
     into, out, l2 = 0, 0, 0
-    new = t[8 * level + NEW]
+    new = t[TRAIL_ROWS * level + NEW]
     if empty & 1 or moved & w[MASK, 0]:
         into = l2 = _volume(w, 0, new)
         if not empty & 1 and not moved & 2:
@@ -131,9 +137,18 @@ def _wait(
             into += outputs
             l2 += outputs
         if pending or not empty & 4:
-            out = _volume(w, 2, t[8 * level + OLD])
+            out = _volume(w, 2, t[TRAIL_ROWS * level + OLD])
     cycles = np.ceil(max(into, out) / noc)
     return max(cycles, np.ceil((l2 + out) / dram)) if level == 0 else cycles
+
+
+@njit(**LEAN)
+def _find(z: Kinds, row: int, size: int) -> int:
+    """The kind of ranges of a size."""
+    k = 0
+    while z[row, k, LENGTH] != size:
+        k += 1
+    return k
 
 
 @njit(**LEAN)
@@ -145,7 +160,7 @@ def _unit(w: Plan, z: Kinds, level: int, t: Trail, choice: int) -> int:
     """
     p = w[UNIT + level, PARALLEL]
     tile = w[TILE + level, p]
-    here, below = 8 * level, 8 * (level + 1)
+    here, below = TRAIL_ROWS * level, TRAIL_ROWS * (level + 1)
     unit = 0
     if choice:
         units = quotient(t[here + NEW, p] + tile - 1, tile)
@@ -153,22 +168,18 @@ def _unit(w: Plan, z: Kinds, level: int, t: Trail, choice: int) -> int:
         unit = units - 1 if choice == 1 else (before - 1 if choice == 2 else before)
         if unit <= 0 or unit >= units or (choice == 2 and before == units):
             return -1
+    row = 6 * (level + 1)
     for d in range(6):
-        new, old = t[here + NEW, d], t[here + OLD, d]
-        if d == p:
-            new = min(tile, new - unit * tile)
-            old = min(tile, old - unit * tile)
-            if old <= 0:
-                old = new
-        row = 6 * (level + 1) + d
-        k, before = 0, 0
-        while z[row, k, LENGTH] != new:
-            k += 1
-        while z[row, before, LENGTH] != old:
-            before += 1
+        k, before = t[here + INNER_NEW, d], t[here + INNER_OLD, d]
+        if unit and d == p:
+            new, old = min(tile, t[here + NEW, p] - unit * tile), t[here + OLD, p] - unit * tile
+            k = _find(z, row + p, new)
+            before = _find(z, row + p, min(tile, old)) if old > 0 else k
         t[below + KIND, d], t[below + PART, d] = k, 0
-        t[below + NEW, d], t[below + OLD, d] = z[row, k, EXTENT], z[row, before, EXTENT + 1]
-        rounds = (z[row, before, ROUNDS_OF] - 1) * w[ROUND + level + 1, d]
+        t[below + NEW, d], t[below + OLD, d] = z[row + d, k, EXTENT], z[row + d, before, EXTENT + 1]
+        t[below + INNER_NEW, d] = z[row + d, k, CHILD]
+        t[below + INNER_OLD, d] = z[row + d, before, CHILD + 1]
+        rounds = (z[row + d, before, ROUNDS_OF] - 1) * w[ROUND + level + 1, d]
         t[below + MOVED, d] = t[here + MOVED, d] + rounds
     return 1 if unit * tile >= t[here + OLD, p] else 0
 
@@ -199,9 +210,11 @@ def _step(
     for path in range(choices * inner):
         empty, pending, back, valid = 0, not first, again, True
         for at in range(level, calm):
-            q[WAIT, at] = 0.0 if first else _wait(w, at, t, empty, pending, back, noc, dram)
+            q[WAIT, at] = 0.0
+            if w[UNIT + at, WAITS] and not first:
+                q[WAIT, at] = _wait(w, at, t, empty, pending, back, noc, dram)
             if at > level:
-                q[REST, at] = r[at, _index(z, at, t[8 * at + KIND]), 1 if back else 0]
+                q[REST, at] = r[at, _index(z, at, t[TRAIL_ROWS * at + KIND]), 1 if back else 0]
             if at + 1 == calm:
                 continue
             choice = path % choices if at == level else path // choices
@@ -213,7 +226,7 @@ def _step(
             if choice and w[MASK, 2] >> p & 1 == 0:  # only unit 0 gets the sums
                 changed = empty & 4
                 for d in range(6):
-                    changed |= t[8 * at + MOVED, d] != 0 and w[MASK, 2] >> d & 1
+                    changed |= t[TRAIL_ROWS * at + MOVED, d] != 0 and w[MASK, 2] >> d & 1
                 back = back and not changed
             if idled:
                 pending = False
@@ -224,7 +237,7 @@ def _step(
             continue
         cycles = 1.0
         for d in range(6):
-            row = 8 * (calm - 1)
+            row = TRAIL_ROWS * (calm - 1)
             cycles *= z[6 * (calm - 1) + d, t[row + KIND, d], WORK + t[row + PART, d]]
         for at in range(calm - 1, level - 1, -1):
             cycles = max(cycles, q[WAIT, at])
@@ -254,10 +267,10 @@ def _rest_deep(
     dram: float,
 ) -> tuple[float, float]:
     """As `rest`, where levels below can wait as well: each group followed down."""
-    place = t[8 * level + PLACE]
+    place = t[TRAIL_ROWS * level + PLACE]
     loops = set_places(w, z, level, kinds, place)
     new, again = 0.0, 0.0
-    here = 8 * level
+    here = TRAIL_ROWS * level
     for at in range(loops):
         uneven = 0  # loops outside p, and p itself, whose last round is smaller
         for d in range(6):
@@ -273,16 +286,19 @@ def _rest_deep(
                 rounds = z[row, k, ROUNDS_OF]
                 t[here + KIND, d], t[here + PART, d], t[here + MOVED, d] = k, part, 0
                 t[here + NEW, d] = t[here + OLD, d] = z[row, k, EXTENT + part]
+                t[here + INNER_NEW, d] = t[here + INNER_OLD, d] = z[row, k, CHILD + part]
                 if place[d] < 0:
                     continue
                 reduced = w[MASK, 2] >> d & 1 == 0
                 if place[d] > at:
                     t[here + OLD, d] = z[row, k, EXTENT + 1]
+                    t[here + INNER_OLD, d] = z[row, k, CHILD + 1]
                     t[here + MOVED, d] = (rounds - 1) * once
                     continue
                 times = 1 if part else rounds - (uneven >> d & 1)
                 if place[d] == at:
                     t[here + OLD, d], t[here + MOVED, d] = z[row, k, EXTENT], -once
+                    t[here + INNER_OLD, d] = z[row, k, CHILD]
                     times -= 1 - part
                 number *= times
                 if reduced:
@@ -317,8 +333,10 @@ def steps_time(
         calm -= 1
     if calm == 0:
         return total
+    for level in range(calm):
+        w[UNIT + level, WAITS] = level == calm - 1 or not never_waits(w, z, level, noc, dram)
     for level in range(calm - 1, -1, -1):
-        kinds = t[8 * level + RANGE]
+        kinds = t[TRAIL_ROWS * level + RANGE]
         number = 1
         for d in range(6):
             number *= z[6 * LEVELS + level, 0, d]
@@ -329,13 +347,14 @@ def steps_time(
                 left //= z[6 * LEVELS + level, 0, d]
             if level == calm - 1:
                 slow = dram if level == 0 else np.inf
-                times = rest(w, z, q, level, kinds, t[8 * level + PLACE], noc, slow)
+                times = rest(w, z, q, level, kinds, t[TRAIL_ROWS * level + PLACE], noc, slow)
             else:
                 times = _rest_deep(w, z, q, r, t, level, calm, kinds, noc, dram)
             r[level, index, 0], r[level, index, 1] = times
     for d in range(6):
         t[KIND, d], t[PART, d], t[MOVED, d] = 0, 0, 0
         t[NEW, d] = t[OLD, d] = z[d, 0, EXTENT]
+        t[INNER_NEW, d] = t[INNER_OLD, d] = z[d, 0, CHILD]
     return _step(w, z, q, r, t, 0, calm, True, False, noc, dram) + r[0, 0, 0]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from dcp_hw.maestro.honest_axis import LEAN, quotient
+from dcp_hw.maestro.honest_axis import INLINED, LEAN, quotient
 from dcp_hw.maestro.honest_plan import (
     BOTH_IN,
     BOTH_OUT,
@@ -39,7 +39,7 @@ from dcp_hw.maestro.honest_plan import (
 )
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def whole_axis(w: Plan, d: int, view: int, at: int, own: int, steps: int, number: int) -> bool:
     """Fill in what enters and stays along axis d (Y or X); False if it is not known.
 
@@ -92,7 +92,7 @@ def whole_table(w: Plan, d: int, view: int) -> None:
     w[row, BOTH_IN] = first
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _moving(w: Plan, d: int, view: int, at: int, own: int) -> tuple[int, bool]:
     """Outputs of one unit, which decide whether it keeps anything; whether tiles are split."""
     if own >= 0:
@@ -104,7 +104,7 @@ def _moving(w: Plan, d: int, view: int, at: int, own: int) -> tuple[int, bool]:
     return tile, splits
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _first(w: Plan, d: int, view: int, at: int, tile: int, splits: bool) -> int:
     """Positions in the first rounds of all ranges that were in the last; -1 if not known."""
     stride, taps = w[LAYER, STRIDE], w[SIZE, d + 2]
