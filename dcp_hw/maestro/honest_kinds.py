@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import LEAN, quotient, span
+from dcp_hw.maestro.honest_axis import INLINED, LEAN, quotient, span
 from dcp_hw.maestro.honest_plan import (
     LAYER,
     LEVELS,
@@ -37,7 +37,7 @@ TOTAL = 8
 FIELDS = 9
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _kind(z: Kinds, level: int, d: int, size: int) -> int:
     """The kind of a size at a level; a new one if there is none."""
     row = 6 * level + d

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import LEAN, WIDE, kept, overlap, quotient, span
+from dcp_hw.maestro.honest_axis import INLINED, LEAN, WIDE, kept, overlap, quotient, span
 from dcp_hw.maestro.honest_kinds import (
     CHILD,
     EXTENT,
@@ -54,6 +54,9 @@ Trail = NDArray[np.int64]
 """Rows: level x TRAIL_ROWS + those below; columns: dimensions."""
 NEW, OLD, MOVED, KIND, PART, INNER_NEW, INNER_OLD, RANGE, PLACE, TRAIL_ROWS = range(10)
 
+FRESH, PARTIAL, FILL = range(3)
+"""The sums of a step; of the layer's very first one."""
+
 
 def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
     """Room for everything that one mapping after another needs."""
@@ -65,7 +68,7 @@ def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
     )
 
 
-@njit(**LEAN)
+@njit(**INLINED)
 def _index(z: Kinds, level: int, kinds: Integers) -> int:
     """Number of a combination of kinds."""
     index = 0
@@ -193,18 +196,18 @@ def _step(
     t: Trail,
     level: int,
     calm: int,
-    first: bool,
-    again: bool,
+    sums: int,
     noc: float,
     dram: float,
 ) -> float:
     """Cycles of one step, whose trail begins at a level; levels from `calm` on never wait.
 
     Args:
-        first: the layer's very first step; its loads are the fill.
-        again: its sums have been worked on before.
+        sums: FRESH, PARTIAL (worked on before), or FILL: the layer's very first step, whose loads
+            are the fill.
     """
     longest = 0.0
+    first, again = sums == FILL, sums == PARTIAL
     choices = 4 if level + 1 < calm and _has_others(w, level) else 1
     inner = 4 if level + 2 < calm and _has_others(w, level + 1) else 1
     for path in range(choices * inner):
@@ -305,12 +308,16 @@ def _rest_deep(
                     initial *= 0.0 if part or place[d] == at else 1.0
                 else:
                     initial *= times
-            if number:
-                later = _step(w, z, q, r, t, level, calm, False, True, noc, dram)
-                again += number * later
-                new += (number - initial) * later
-            if initial:
-                new += initial * _step(w, z, q, r, t, level, calm, False, False, noc, dram)
+            for sums in range(2):
+                times = number if sums == PARTIAL else initial
+                if times == 0.0:
+                    continue
+                cycles = _step(w, z, q, r, t, level, calm, sums, noc, dram)
+                if sums == PARTIAL:
+                    again += number * cycles
+                    new += (number - initial) * cycles
+                else:
+                    new += initial * cycles
             parts = (parts - 1) & uneven if parts else -1
     return new, again
 
@@ -355,7 +362,9 @@ def steps_time(
         t[KIND, d], t[PART, d], t[MOVED, d] = 0, 0, 0
         t[NEW, d] = t[OLD, d] = z[d, 0, EXTENT]
         t[INNER_NEW, d] = t[INNER_OLD, d] = z[d, 0, CHILD]
-    return _step(w, z, q, r, t, 0, calm, True, False, noc, dram) + r[0, 0, 0]
+    # As literals numba would compile all steps a second time.
+    top, sums = np.int64(0), np.int64(FILL)
+    return _step(w, z, q, r, t, top, calm, sums, noc, dram) + r[0, 0, 0]
 
 
 @njit(**LEAN)
