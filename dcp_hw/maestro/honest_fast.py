@@ -62,7 +62,7 @@ FEASIBLE, NO_PES, L1_FULL, L2_FULL = range(4)
 _KERNEL = ("axis", "count", "fast", "input", "kinds", "plan", "rest", "time", "whole")
 """Files that are compiled into one loop."""
 
-_STRIPE = 4096  # mappings that one thread takes at a time
+_STRIPE = 2048  # mappings that one thread takes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,11 @@ def _compile() -> Callable[..., None]:
 _evaluate = _compile()
 
 
+def _rooms(sizes: tuple[int, int, int]) -> tuple[NDArray, ...]:
+    """Room for one mapping after another; sizes: most outputs and taps of an axis, and padding."""
+    return (np.zeros((PLAN_ROWS, 8), dtype=np.int64), pairs_for(*sizes), *rooms())
+
+
 def evaluate_batch(
     layers: NDArray[np.integer],
     machines: NDArray[np.integer],
@@ -169,26 +174,29 @@ def evaluate_batch(
     wanted = (LAYER_COLUMNS, MACHINE_COLUMNS, LEVEL_COLUMNS)
     if not fits or tuple(shape[-1] for shape in shapes) != wanted:
         raise ValueError(f"layers, machines and mappings have shapes {shapes}; see evaluate_batch")
-    if n and np.prod(layers[:, :6].astype(np.float64), axis=1).max() >= 2.0**53:
+    largest = layers.max(axis=0, initial=0)
+    bound = prod(largest[:6].tolist())  # on the MACs of any layer
+    if bound >= 1 << 53 and np.prod(layers[:, :6].astype(np.float64), axis=1).max() >= 2.0**53:
         raise ValueError("layers must have fewer than 2^53 MACs")
     reason = np.zeros(n, dtype=np.int8)
     cycles = np.full(n, np.nan)
     counts = np.zeros((n, COUNT_COLUMNS), dtype=np.int64)
-    sizes = (int(layers[:, 2:4].max()), int(layers[:, 4:6].max()), int(layers[:, 7].max()))
+    sizes = (int(largest[2:4].max()), int(largest[4:6].max()), int(largest[7]))
+    spare: list[tuple[NDArray, ...]] = []  # rooms that no thread uses
 
     def stripe(start: int) -> None:
         part = slice(start, min(start + _STRIPE, n))
+        room = spare.pop() if spare else _rooms(sizes)
         _evaluate(
             layers[part] if len(layers) > 1 else layers,
             machines[part] if len(machines) > 1 else machines,
             mappings[part],
-            np.zeros((PLAN_ROWS, 8), dtype=np.int64),
-            pairs_for(*sizes),
-            *rooms(),
+            *room,
             reason[part],
             cycles[part],
             counts[part],
         )
+        spare.append(room)
 
     if threads == 1 or n <= _STRIPE:
         for start in range(0, n, _STRIPE):

@@ -46,7 +46,8 @@ LISTED = CLASS_COUNT + 6 * LEVELS  # by dimension: what honest_count has listed
 TABLE = LISTED + 1  # Y with R, X with S: what stays by state of the inner and the outer loop
 BOTH_OUT, INNER_AT, INNER_IN, OUTER_AT, BOTH_IN, KEY = range(6)
 SPLITS = TABLE + 2  # by dimension: bit set of the levels where several units share it
-ENTER = SPLITS + 1  # by dimension: what enters a unit in all its steps,
+UNEVEN = SPLITS + 1  # by dimension: whether some tile is smaller than the others
+ENTER = UNEVEN + 1  # by dimension: what enters a unit in all its steps,
 REMAIN = ENTER + 1  # what a step of its loop leaves in place,
 STAY = REMAIN + 1  # and what stays when a loop further out moves on
 TAG = STAY + 1  # of the sources
@@ -61,7 +62,7 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
         w[SIZE, d] = layer[d]
         w[RANGES, d] = w[CLASSES, d] = w[CLASS_COUNT + d, 0] = 1
         w[CLASS_SIZE + d, 0] = layer[d]
-        w[SPLITS, d] = 0
+        w[SPLITS, d] = w[UNEVEN, d] = 0
     w[LAYER, STRIDE], w[LAYER, PADDING] = layer[6], layer[7]
     w[LAYER, ROWS], w[LAYER, COLUMNS] = layer[9], layer[10]
     depthwise = layer[8] != 0
@@ -89,14 +90,14 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
             w[PLACE + i, place] = d
             outer = w[SIZE, d] if i == 0 else w[TILE + i - 1, d]
             tile = min(outer, np.int64(levels[i, 8 + d]))
-            once = tile
+            once, side = tile, 1
             if d == parallel:
-                once = tile * units
+                once, side = tile * units, units
                 w[UNIT + i, HOLDING] = min(units, quotient(outer + tile - 1, tile))
                 w[SPLITS, d] |= (outer > tile and units > 1) << i
             w[TILE + i, d], w[ROUND + i, d] = tile, once
             changing |= (outer > once) << d
-            _ranges(w, i, d, tile, once)
+            _ranges(w, i, d, tile, side)
         w[UNIT + i, PARALLEL], w[UNIT + i, UNITS] = parallel, units
         w[UNIT + i, CHANGING] = 0
         for t in range(3):
@@ -109,9 +110,9 @@ def prepare(layer: Integers, machine: Integers, levels: Integers, w: Plan) -> bo
 
 
 @njit(**INLINED)
-def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
+def _ranges(w: Plan, i: int, d: int, tile: int, units: int) -> None:
     """Sum up the ranges of a level in one dimension, and list those of the next level."""
-    here, below = 6 * i + d, 6 * (i + 1) + d
+    here, below, once = 6 * i + d, 6 * (i + 1) + d, tile * units
     ranges, rounds, single, starts, number = 0, 0, 0, 0, 0
     for c in range(w[CLASSES + i, d]):
         size, count = w[CLASS_SIZE + here, c], w[CLASS_COUNT + here, c]
@@ -124,8 +125,9 @@ def _ranges(w: Plan, i: int, d: int, tile: int, once: int) -> None:
             single += count * size
             starts += count * tiles
         else:
-            rounds += count * (tiles if once == tile else quotient(size + once - 1, once))
-            starts += count * quotient(once, tile)
+            rounds += count * (tiles if units == 1 else quotient(tiles + units - 1, units))
+            starts += count * units
+        w[UNEVEN, d] |= rest > 0
         if rest and i + 1 < LEVELS:
             number += 1
             w[CLASS_SIZE + below, number], w[CLASS_COUNT + below, number] = rest, count

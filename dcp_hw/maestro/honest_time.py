@@ -45,24 +45,23 @@ from dcp_hw.maestro.honest_plan import (
 from dcp_hw.maestro.honest_rest import SCRATCH_COLUMNS, SCRATCH_ROWS, Scratch, rest, set_places
 
 Rests = NDArray[np.float64]
-"""level x kinds of a range x (sums are new, or not): cycles after the first step."""
+"""level x kinds of a range x (FRESH, PARTIAL): cycles after the first step."""
 MOST_RANGES = KINDS**6
 
-WAIT, REST = SCRATCH_ROWS, SCRATCH_ROWS + 1  # further rows of the scratch, by level
+FRESH, PARTIAL = range(2)
+"""Whether the sums of a step are new, or have been worked on before."""
+WAIT, REST = SCRATCH_ROWS, SCRATCH_ROWS + 2  # + FRESH or PARTIAL: further rows of the scratch
 
 Trail = NDArray[np.int64]
 """Rows: level x TRAIL_ROWS + those below; columns: dimensions."""
 NEW, OLD, MOVED, KIND, PART, INNER_NEW, INNER_OLD, RANGE, PLACE, TRAIL_ROWS = range(10)
-
-FRESH, PARTIAL, FILL = range(3)
-"""The sums of a step; of the layer's very first one."""
 
 
 def rooms() -> tuple[Kinds, Scratch, Rests, Trail]:
     """Room for everything that one mapping after another needs."""
     return (
         np.zeros((6 * LEVELS + LEVELS, KINDS + 2, FIELDS), dtype=np.int64),
-        np.zeros((SCRATCH_ROWS + 2, SCRATCH_COLUMNS)),
+        np.zeros((SCRATCH_ROWS + 4, SCRATCH_COLUMNS)),
         np.zeros((LEVELS, MOST_RANGES, 2)),
         np.zeros((TRAIL_ROWS * LEVELS, 8), dtype=np.int64),
     )
@@ -111,19 +110,18 @@ def _stays(w: Plan, level: int, t: Trail, shared: bool) -> int:
 
 @njit(**LEAN)
 def _wait(
-    w: Plan, level: int, t: Trail, empty: int, pending: bool, again: bool, noc: float, dram: float
-) -> float:
-    """Cycles that the ports of a level need for a step.
+    w: Plan, level: int, t: Trail, empty: int, pending: bool, noc: float, dram: float
+) -> tuple[float, float]:
+    """Cycles that the ports of a level need for a step: with FRESH sums, and with PARTIAL ones.
 
     Args:
         empty: bit set of the tensors that the units do not hold any more.
         pending: the sums of the last step before have not left yet.
-        again: entering sums were there before.
     """
     moved = 0
     for d in range(6):
         moved |= (t[TRAIL_ROWS * level + MOVED, d] != 0) << d
-    into, out, l2 = 0, 0, 0
+    into, out, l2, back = 0, 0, 0, 0
     new = t[TRAIL_ROWS * level + NEW]
     if empty & 1 or moved & w[MASK, 0]:
         into = l2 = _volume(w, 0, new)
@@ -135,14 +133,13 @@ def _wait(
         into += weights
         l2 += weights
     if empty & 4 or moved & w[MASK, 2]:
-        if again:
-            outputs = _volume(w, 2, new)
-            into += outputs
-            l2 += outputs
+        back = _volume(w, 2, new)
         if pending or not empty & 4:
             out = _volume(w, 2, t[TRAIL_ROWS * level + OLD])
-    cycles = np.ceil(max(into, out) / noc)
-    return max(cycles, np.ceil((l2 + out) / dram)) if level == 0 else cycles
+    fresh, partial = np.ceil(max(into, out) / noc), np.ceil(max(into + back, out) / noc)
+    if level:
+        return fresh, partial
+    return max(fresh, np.ceil((l2 + out) / dram)), max(partial, np.ceil((l2 + back + out) / dram))
 
 
 @njit(**LEAN)
@@ -196,28 +193,30 @@ def _step(
     t: Trail,
     level: int,
     calm: int,
-    sums: int,
+    first: bool,
     noc: float,
     dram: float,
-) -> float:
-    """Cycles of one step, whose trail begins at a level; levels from `calm` on never wait.
+) -> tuple[float, float]:
+    """Cycles of one step, with FRESH sums and with PARTIAL ones.
+
+    Its trail begins at a level; levels from `calm` on never wait.
 
     Args:
-        sums: FRESH, PARTIAL (worked on before), or FILL: the layer's very first step, whose loads
-            are the fill.
+        first: the layer's very first step; its loads are the fill.
     """
-    longest = 0.0
-    first, again = sums == FILL, sums == PARTIAL
+    fresh, partial = 0.0, 0.0
     choices = 4 if level + 1 < calm and _has_others(w, level) else 1
     inner = 4 if level + 2 < calm and _has_others(w, level + 1) else 1
     for path in range(choices * inner):
-        empty, pending, back, valid = 0, not first, again, True
+        empty, pending, back, valid = 0, not first, PARTIAL, True
         for at in range(level, calm):
-            q[WAIT, at] = 0.0
+            none, some = 0.0, 0.0
             if w[UNIT + at, WAITS] and not first:
-                q[WAIT, at] = _wait(w, at, t, empty, pending, back, noc, dram)
+                none, some = _wait(w, at, t, empty, pending, noc, dram)
+            q[WAIT, at], q[WAIT + PARTIAL, at] = none, some if back else none
             if at > level:
-                q[REST, at] = r[at, _index(z, at, t[TRAIL_ROWS * at + KIND]), 1 if back else 0]
+                index = _index(z, at, t[TRAIL_ROWS * at + KIND])
+                q[REST, at], q[REST + PARTIAL, at] = r[at, index, FRESH], r[at, index, back]
             if at + 1 == calm:
                 continue
             choice = path % choices if at == level else path // choices
@@ -230,7 +229,7 @@ def _step(
                 changed = empty & 4
                 for d in range(6):
                     changed |= t[TRAIL_ROWS * at + MOVED, d] != 0 and w[MASK, 2] >> d & 1
-                back = back and not changed
+                back = FRESH if changed else back
             if idled:
                 pending = False
                 for tensor in range(3):
@@ -238,16 +237,17 @@ def _step(
             empty |= w[UNIT + at + 1, CHANGING]
         if not valid:
             continue
-        cycles = 1.0
+        none = 1.0
         for d in range(6):
             row = TRAIL_ROWS * (calm - 1)
-            cycles *= z[6 * (calm - 1) + d, t[row + KIND, d], WORK + t[row + PART, d]]
+            none *= z[6 * (calm - 1) + d, t[row + KIND, d], WORK + t[row + PART, d]]
+        some = none
         for at in range(calm - 1, level - 1, -1):
-            cycles = max(cycles, q[WAIT, at])
+            none, some = max(none, q[WAIT, at]), max(some, q[WAIT + PARTIAL, at])
             if at > level:
-                cycles += q[REST, at]
-        longest = max(longest, cycles)
-    return longest
+                none, some = none + q[REST, at], some + q[REST + PARTIAL, at]
+        fresh, partial = max(fresh, none), max(partial, some)
+    return fresh, partial
 
 
 @njit(**LEAN)
@@ -272,7 +272,7 @@ def _rest_deep(
     """As `rest`, where levels below can wait as well: each group followed down."""
     place = t[TRAIL_ROWS * level + PLACE]
     loops = set_places(w, z, level, kinds, place)
-    new, again = 0.0, 0.0
+    new, again, later = 0.0, 0.0, np.bool_(False)
     here = TRAIL_ROWS * level
     for at in range(loops):
         uneven = 0  # loops outside p, and p itself, whose last round is smaller
@@ -308,16 +308,10 @@ def _rest_deep(
                     initial *= 0.0 if part or place[d] == at else 1.0
                 else:
                     initial *= times
-            for sums in range(2):
-                times = number if sums == PARTIAL else initial
-                if times == 0.0:
-                    continue
-                cycles = _step(w, z, q, r, t, level, calm, sums, noc, dram)
-                if sums == PARTIAL:
-                    again += number * cycles
-                    new += (number - initial) * cycles
-                else:
-                    new += initial * cycles
+            if number:
+                fresh, partial = _step(w, z, q, r, t, level, calm, later, noc, dram)
+                again += number * partial
+                new += (number - initial) * partial + initial * fresh
             parts = (parts - 1) & uneven if parts else -1
     return new, again
 
@@ -357,14 +351,14 @@ def steps_time(
                 times = rest(w, z, q, level, kinds, t[TRAIL_ROWS * level + PLACE], noc, slow)
             else:
                 times = _rest_deep(w, z, q, r, t, level, calm, kinds, noc, dram)
-            r[level, index, 0], r[level, index, 1] = times
+            r[level, index, FRESH], r[level, index, PARTIAL] = times
     for d in range(6):
         t[KIND, d], t[PART, d], t[MOVED, d] = 0, 0, 0
         t[NEW, d] = t[OLD, d] = z[d, 0, EXTENT]
         t[INNER_NEW, d] = t[INNER_OLD, d] = z[d, 0, CHILD]
     # As literals numba would compile all steps a second time.
-    top, sums = np.int64(0), np.int64(FILL)
-    return _step(w, z, q, r, t, top, calm, sums, noc, dram) + r[0, 0, 0]
+    top, first = np.int64(0), np.bool_(True)
+    return _step(w, z, q, r, t, top, calm, first, noc, dram)[FRESH] + r[0, 0, FRESH]
 
 
 @njit(**LEAN)
