@@ -29,7 +29,8 @@ def test_equals_the_interpreter() -> None:
     assert not wrong, wrong[0]
 
 
-def test_a_batch_equals_its_cases() -> None:
+def test_a_batch_equals_its_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(honest_fast, "_STRIPE", 8)  # two threads, whose rooms serve many stripes
     rng = random.Random(2)
     cases = [case for case in (random_case(rng) for _ in range(300)) if len(case.levels) == 2]
     layers, machines, mappings = (
@@ -114,3 +115,27 @@ def test_wrong_shapes_are_refused() -> None:
         evaluate_batch(row, np.ones((1, 6)), np.ones((2, 4, 14)))
     with pytest.raises(ValueError, match="2\\^53"):
         evaluate_batch(row << 20, np.ones((1, 6)), np.ones((1, 1, 14)))
+
+
+def test_large_layers_of_a_batch_are_judged_one_by_one() -> None:
+    """Their largest sizes together have 2^60 MACs, none of them 2^53."""
+    layers = [HonestLayer(K=1 << 30), HonestLayer(C=1 << 30)]
+    level = HonestLevel(parallel=Y, order=tuple(range(6)), tile=(1,) * 6)
+    batch = evaluate_batch(
+        np.array([layer_row(layer) for layer in layers]),
+        np.array([machine_row(HonestMachine(pes=1))]),
+        np.array([mapping_rows([level])] * 2),
+    )
+    assert batch.counts[:, 0].tolist() == [1 << 30] * 2
+
+
+@pytest.mark.parametrize("tile", [1, 2, 3])
+def test_units_that_idle_take_no_new_weights(tile: int) -> None:
+    """Seven rows on three units: the last fold leaves units idle, above and below."""
+    layer = HonestLayer(K=2, C=2, Y=7, R=2)
+    machine = HonestMachine(pes=6, noc_bw=2, dram_bw=1)
+    for order in ((0, 1, 2, 3, 4, 5), (2, 1, 0, 3, 4, 5), (1, 2, 4, 0, 3, 5)):
+        outer = HonestLevel(parallel=Y, order=order, tile=(1, 1, tile, 1, 1, 1))
+        inner = HonestLevel(parallel=Y, order=order, tile=(1, 1, 1, 1, 1, 1), clusters=2)
+        for levels in ((outer,), (outer, inner)):
+            assert evaluate(layer, levels, machine) == interpret(layer, levels, machine)
