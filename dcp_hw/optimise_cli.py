@@ -15,6 +15,8 @@ from dcp_hw.optimise_settings import (
     DISCRETE,
     DRAWN,
     GUIDES,
+    LAYER,
+    MODEL,
     MOST_CHECKS,
     RULES,
     Descent,
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from dcp_hw.optimise_groups import Group
 
 OBJECTIVES = ("latency", "energy", "edp")
-_SETTINGS, _MOVES, _DESCENT, _RELAXATION = Settings(), Moves(), Descent(), Relaxation()
+_SETTINGS, _MOVES, _DESCENT, _RELAXATION = LAYER, Moves(), Descent(), Relaxation()
+_SHARED = MODEL.descent
+assert isinstance(_SHARED, Moves)
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -64,11 +68,11 @@ def add_parsers(subparsers: Any) -> None:
 def _add_settings(p: argparse.ArgumentParser) -> None:
     group = p.add_argument_group("search")
     for name, value, text in (
-        ("starts", _SETTINGS.starts, "dataflows moved for a layer"),
-        ("screened", _SETTINGS.screened, "random ones of which the predictor chooses them"),
-        ("checks", _SETTINGS.checks, f"candidates checked exactly, at most {MOST_CHECKS}"),
+        ("starts", f"{LAYER.starts}; model level {MODEL.starts}", "dataflows moved for a layer"),
+        ("screened", LAYER.screened, "random ones of which the predictor chooses them"),
+        ("checks", LAYER.checks, f"candidates checked exactly, at most {MOST_CHECKS}"),
     ):
-        group.add_argument(f"--{name}", type=_number, default=value, metavar="N",
+        group.add_argument(f"--{name}", type=_number, metavar="N",
                            help=f"{text} (default {value})")  # fmt: skip
     group.add_argument("--drawn", choices=DRAWN, default=_SETTINGS.drawn,
                        help="where the random ones come from (default shaped)")  # fmt: skip
@@ -78,7 +82,8 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
                        help="to neighbours that the gradient does not rule out, or along it as in "
                        "the paper (default moves)")  # fmt: skip
     group.add_argument("--steps", type=_number, metavar="N",
-                       help=f"T (default {_MOVES.steps}; descent {_DESCENT.steps})")  # fmt: skip
+                       help=f"T (default {_MOVES.steps}; model level {_SHARED.steps}; "
+                       f"descent {_DESCENT.steps})")  # fmt: skip
     group.add_argument("--without-gradients", action="store_true", help="starts and checks only")
     group.add_argument("--seed", type=_natural, default=_SETTINGS.seed, metavar="N",
                        help="default 1")  # fmt: skip
@@ -91,6 +96,9 @@ def _add_moves(group: argparse._ArgumentGroup) -> None:
                        help=f"neighbours predicted in a step (default {_MOVES.tries})")  # fmt: skip
     group.add_argument("--draws", type=_number, default=_MOVES.draws, metavar="N",
                        help=f"of so many random ones (default {_MOVES.draws})")  # fmt: skip
+    group.add_argument("--halvings", type=_natural, metavar="N",
+                       help="times that the worse half of the dataflows is given up (default "
+                       f"{_MOVES.halvings}; model level {_SHARED.halvings})")  # fmt: skip
     group.add_argument("--guide", choices=GUIDES, default=_MOVES.guide,
                        help="what the gradient is asked of them: which are worse, which are best, "
                        f"nothing (default {_MOVES.guide})")  # fmt: skip
@@ -117,11 +125,14 @@ def _settings(options: argparse.Namespace) -> Settings:
     chosen = None
     if not options.without_gradients:
         chosen = _moves(options) if options.method == "moves" else _descent(options)
+    shared = options.level == "model" and isinstance(chosen, Moves | None)
+    base = MODEL if shared else LAYER
+    starts = options.starts or base.starts
     return Settings(
-        starts=options.starts,
-        screened=max(options.screened, options.starts),
+        starts=starts,
+        screened=max(options.screened or base.screened, starts),
         drawn=options.drawn,
-        checks=options.checks,
+        checks=options.checks or base.checks,
         descent=chosen,
         caution=options.caution,
         seed=options.seed,
@@ -129,11 +140,14 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _moves(options: argparse.Namespace) -> Moves:
-    return Moves(
-        steps=options.steps or _MOVES.steps,
+    base = _SHARED if options.level == "model" else _MOVES
+    return replace(
+        base,
+        steps=options.steps or base.steps,
         tries=options.tries,
         draws=max(options.draws, options.tries),
         guide=options.guide,
+        halvings=base.halvings if options.halvings is None else options.halvings,
     )
 
 

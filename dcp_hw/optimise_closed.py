@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import COMPILED, LEAN
 from dcp_hw.mapspace import DIMENSIONS
 from dcp_hw.optimise_closed_loops import (
     BUFFERS,
@@ -64,23 +64,35 @@ _PARTS = 6  # of the energy
 _CAP, _LOW, _FIT = 18.0, -18.0, 12.0  # as in `predictors.features`
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _price(elements: float, sizes: Floats, table: Floats, shared: int, out: Floats) -> None:
     """Fill read, write and leakage (3) of a memory of so many elements; as `Prices.at`."""
     inside = min(max(elements, sizes[0]), sizes[-1])
-    right = min(max(np.searchsorted(sizes, inside), 1), len(sizes) - 1)
+    left, right = 0, len(sizes) - 1
+    while right - left > 1:
+        middle = (left + right) // 2
+        if sizes[middle] < inside:
+            left = middle
+        else:
+            right = middle
     share = (inside - sizes[right - 1]) / (sizes[right] - sizes[right - 1])
     for c in range(PRICE_COLUMNS // 2):
         at = shared * (PRICE_COLUMNS // 2) + c
         out[c] = table[right - 1, at] * (1.0 - share) + table[right, at] * share
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _bound(
-    layer: Floats, machine: Floats, sizes: Floats, table: Floats, scalars: Floats, out: Floats
+    layer: Floats,
+    machine: Floats,
+    sizes: Floats,
+    table: Floats,
+    scalars: Floats,
+    out: Floats,
+    tensors: Floats,
 ) -> None:
     """Fill the logs of the least cycles and nJ; as `predictors.features.bound_of`."""
-    tensors, macs = np.empty(3), 1.0
+    macs = 1.0
     for d in range(DIMENSIONS):
         macs *= layer[d]
     volumes(layer[:DIMENSIONS], layer[STRIDE], int(layer[DEPTHWISE]), tensors)
@@ -97,7 +109,12 @@ def _bound(
     out[LEAST_LATENCY], out[LEAST_ENERGY] = max(0.0, least), math.log(energy * 1e-3)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
+def _three(row: Floats, at: int) -> float:
+    return row[at] + row[at + 1] + row[at + 2]
+
+
+@njit(**LEAN)
 def _energy(
     flow: Floats,
     sums_read: float,
@@ -106,16 +123,16 @@ def _energy(
     table: Floats,
     scalars: Floats,
     parts: Floats,
+    price: Floats,
 ) -> float:
     """Fill nJ of DRAM, stores and MACs (6); returns the leakage in mW; as `energy_of`."""
-    price, leak = np.empty(3), 0.0
-    parts[0] = flow[0, SUPPLIED : SUPPLIED + 3].sum() + flow[0, COLLECTED]
-    parts[0] *= scalars[1] * 1e-3
+    leak = 0.0
+    parts[0] = (_three(flow[0], SUPPLIED) + flow[0, COLLECTED]) * scalars[1] * 1e-3
     for b in range(LEVELS + 1):
         reads = flow[b, DRAINED]
-        writes = flow[b, TAKEN : TAKEN + 3].sum()
+        writes = _three(flow[b], TAKEN)
         if b < LEVELS:
-            reads += flow[b + 1, SUPPLIED : SUPPLIED + 3].sum()
+            reads += _three(flow[b + 1], SUPPLIED)
             writes += flow[b + 1, COLLECTED]
         else:
             reads += 2.0 * macs + sums_read
@@ -127,7 +144,7 @@ def _energy(
     return leak
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _plain_features(
     layer: Floats,
     machine: Floats,
@@ -167,7 +184,7 @@ def _plain_features(
     return at + 4
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _closed_features(
     layer: Floats,
     machine: Floats,
@@ -175,9 +192,10 @@ def _closed_features(
     flow: Floats,
     out: NDArray[np.float32],
     at: int,
+    tensors: Floats,
 ) -> int:
     """Fill the first of CLOSED_NAMES from column `at` on; returns the next column."""
-    block, serial, tensors = LEVELS * DIMENSIONS, 1.0, np.empty(3)
+    block, serial = LEVELS * DIMENSIONS, 1.0
     for d in range(DIMENSIONS):
         serial *= g[SERIAL, 0, d]
     volumes(layer[:DIMENSIONS], layer[STRIDE], int(layer[DEPTHWISE]), tensors)
@@ -223,7 +241,7 @@ def _compile() -> Callable[..., None]:
         found: Floats,
     ) -> None:
         """Fill features and logs of mapping `owner[n]` on layer n, one after another."""
-        g, w = np.full((ROWS, LEVELS + 1, DIMENSIONS), float(tag % 2)), np.empty((4, 8))
+        g, w = np.full((ROWS, LEVELS + 1, DIMENSIONS), float(tag % 2)), np.empty((8, 8))
         place, along = np.empty((LEVELS, DIMENSIONS), np.int64), np.empty(LEVELS, np.int64)
         changing, view = np.empty((LEVELS, 3)), np.empty((LEVELS, 3), np.int64)
         units, flow = np.empty(LEVELS), np.empty((LEVELS + 1, COLUMNS))
@@ -237,14 +255,15 @@ def _compile() -> Callable[..., None]:
             views(g, mask, changing, view)
             sums_read = traffic(layer, g, place, along, mask, view, flow, w)
             noc, dram = machine[NOC], machine[DRAM]
+            bound_by = noc, dram, machine[LATENCY]
             cycles, compute, ends = timing(
-                layer, g, place, along, mask, changing, noc, dram, machine[LATENCY], room, volume
+                layer, g, place, along, mask, changing, *bound_by, room, volume, w[4:]
             )
-            _bound(layer, machine, sizes, table, scalars, logs)
+            _bound(layer, machine, sizes, table, scalars, logs, w[4])
             macs = 1.0
             for d in range(DIMENSIONS):
                 macs *= layer[d]
-            leak = _energy(flow, sums_read, macs, sizes, table, scalars, parts)
+            leak = _energy(flow, sums_read, macs, sizes, table, scalars, parts, w[4])
             total = parts.sum() + leak * cycles / scalars[2]
             logs[LATENCY_LOG], logs[ENERGY_LOG] = math.log(cycles), math.log(total)
             shared = 0.0
@@ -253,7 +272,7 @@ def _compile() -> Callable[..., None]:
             logs[L1_OVER] = math.log(flow[LEVELS, REQUIRED] / machine[L1])
             logs[L2_OVER] = math.log(shared / machine[L2])
             at = _plain_features(layer, machine, g, place, along, units, logs, macs, out)
-            at = _closed_features(layer, machine, g, flow, out, at)
+            at = _closed_features(layer, machine, g, flow, out, at, w[4])
             out[at], out[at + 1] = compute / cycles, ends / cycles
             out[at + 2] = logs[LATENCY_LOG] - logs[LEAST_LATENCY]
             out[at + 3] = logs[ENERGY_LOG] - logs[LEAST_ENERGY]

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import LEAN
 from dcp_hw.maestro.honest_plan import LEVELS
 from dcp_hw.maestro.honest_types import INPUT, OUTPUT, WEIGHT, C, K, R, S, X, Y
 from dcp_hw.mapspace import DIMENSIONS, ORDER, PARALLEL, TILE, UNITS
@@ -37,7 +37,7 @@ MASK = np.array(
 """Which dimensions select an element of input, weight, output; the second for depthwise layers."""
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def loops(
     layer: Floats,
     pes: float,
@@ -51,7 +51,7 @@ def loops(
     """Fill `g`, `place`, `along` (parallel dimensions) and `units` (3 each) from a mapping.
 
     Args:
-        w: room, 4 x 8.
+        w: room, 8 x 8.
     """
     left = max(1.0, np.floor(pes / (m[1, UNITS] * m[2, UNITS]) + 1e-6))
     for i in range(LEVELS):
@@ -72,7 +72,7 @@ def loops(
         _count(layer[d], d, g, w)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _count(size: float, d: int, g: Floats, w: Floats) -> None:
     """Exact counts of whole tiles of one dimension; as `predictors.loops._count`."""
     sizes, number, steps, path = w[0], w[1], w[2], w[3]
@@ -112,13 +112,13 @@ def _count(size: float, d: int, g: Floats, w: Floats) -> None:
         g[SERIAL, 0, d] += path[j] * steps[j]
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def span(extent: float, taps: float, stride: float) -> float:
     """Positions that `extent` outputs and `taps` taps need."""
     return (extent - 1.0) * min(stride, taps) + taps
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def volumes(box: Floats, stride: float, depthwise: int, out: Floats) -> None:
     """Elements of input, weight and output (3) in a box of six extents."""
     out[INPUT] = box[C] * span(box[Y], box[R], stride) * span(box[X], box[S], stride)
@@ -131,7 +131,7 @@ def volumes(box: Floats, stride: float, depthwise: int, out: Floats) -> None:
         out[OUTPUT] *= box[K]
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def views(g: Floats, mask: NDArray[np.bool_], changing: Floats, view: Integers) -> None:
     """Fill `changing` and `view`, both 3 x 3, level x tensor."""
     for t in range(3):
@@ -146,7 +146,7 @@ def views(g: Floats, mask: NDArray[np.bool_], changing: Floats, view: Integers) 
             view[i, t] = nearest
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _seen(g: Floats, v: int, at: int, steps: Floats, number: Floats) -> None:
     """What a view at level v (-1: none) counts, units of levels up to `at` one by one."""
     for d in range(DIMENSIONS):
@@ -162,7 +162,7 @@ def _seen(g: Floats, v: int, at: int, steps: Floats, number: Floats) -> None:
             number[d] *= g[STARTS, v, d]
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _plain(
     layer: Floats, g: Floats, place: Integers, mask: NDArray[np.bool_], v: int, at: int, w: Floats
 ) -> float:
@@ -188,12 +188,12 @@ def _plain(
     return max(total - stays, least)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _alone(outside: bool, share: float) -> float:
     return 1.0 if outside else share
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _inputs(
     layer: Floats, g: Floats, place: Integers, v: int, at: int, own: int, w: Floats
 ) -> float:
@@ -241,7 +241,7 @@ def _inputs(
     return max(total - kept, least)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _whole(layer: Floats, steps: Floats, d: int, f: int, stored: float) -> tuple[float, float]:
     """Positions of one axis that enter in all steps, and of a mean step."""
     stride = layer[STRIDE]
@@ -255,7 +255,7 @@ COLUMNS = 10
 """Of a row of traffic; the first two have three tensors."""
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def traffic(
     layer: Floats,
     g: Floats,
@@ -301,7 +301,7 @@ def traffic(
     return max(0.0, macs - fresh)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _required(layer: Floats, g: Floats, view: Integers, out: Floats, w: Floats) -> None:
     """Fill what the L2 and a buffer of each level hold, and how many there are."""
     buffers = 1.0

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import LEAN
 from dcp_hw.maestro.honest_plan import LEVELS
 from dcp_hw.maestro.honest_types import INPUT, OUTPUT, WEIGHT, C, K, R, S, X, Y
 from dcp_hw.mapspace import DIMENSIONS
@@ -31,7 +31,7 @@ GROUP = 7
 """Columns of a group of steps; `CHANGED` has three tensors."""
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def groups(
     layer: Floats,
     g: Floats,
@@ -40,10 +40,10 @@ def groups(
     mask: NDArray[np.bool_],
     out: Floats,
     volume: Floats,
+    rounds: Floats,
 ) -> None:
     """Fill the steps of each level by the loop that moved, `3 x 6 x GROUP`; volumes of a round."""
     fresh = 1.0
-    rounds = np.empty(DIMENSIONS)
     depthwise = layer[DEPTHWISE] > 0
     for i in range(LEVELS):
         volumes(g[EXTENT, i], layer[STRIDE], int(layer[DEPTHWISE]), volume[i])
@@ -72,13 +72,13 @@ def groups(
         fresh /= whole
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _turned(g: Floats, place: Integers, i: int, moved: int, d: int) -> bool:
     """Whether loop d goes back to its first round when another moves."""
     return place[i, moved] < place[i, d] and g[MULTI, i, d] > 0
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _kept(
     layer: Floats, g: Floats, place: Integers, along: Integers, i: int, moved: int, row: Floats
 ) -> None:
@@ -103,12 +103,12 @@ def _kept(
     row[KEPT], row[KEPT_L2] = units, above
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _up(cycles: float) -> float:
     return max(0.0, np.ceil(cycles - 1e-6))
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _wait(
     volume: Floats,
     inputs: float,
@@ -133,13 +133,13 @@ def _wait(
     return cycles
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def _first(volume: Floats, changes: Floats, kept: float, again: float, noc: float) -> float:
     """Wait of the first step of a range after a step above that changes tensors (3)."""
     return _wait(volume, changes[0], changes[1], changes[2], kept, 0.0, again, noc, 0.0)
 
 
-@njit(**COMPILED)
+@njit(**LEAN)
 def timing(
     layer: Floats,
     g: Floats,
@@ -152,26 +152,29 @@ def timing(
     latency: float,
     room: Floats,
     volume: Floats,
+    w: Floats,
 ) -> tuple[float, float, float]:
     """Cycles of a dataflow: all, the MACs alone, the ends.
 
     Args:
-        latency: of the network; room: 3 x 6 x GROUP; volume: 3 x 3.
+        latency: of the network; room: 3 x 6 x GROUP; volume: 3 x 3; w: room, 4 x 8.
     """
-    groups(layer, g, place, along, mask, room, volume)
+    groups(layer, g, place, along, mask, room, volume, w[0])
     compute = work = 1.0
     for d in range(DIMENSIONS):
         compute *= g[SERIAL, 0, d]
         work *= g[SERIAL, 0, d] / g[PATH, LEVELS - 1, d]
-    rest = np.zeros(LEVELS + 1)  # steps of a range without its first, by level
-    changes, waits = np.empty(3), np.zeros(LEVELS)
+    changes, waits, rest = w[1], w[2], w[3]  # rest: steps of a range without its first, by level
+    for i in range(LEVELS):
+        rest[i] = 0.0
     for i in range(LEVELS - 1, -1, -1):
         for p in range(DIMENSIONS):
             row = room[i, p]
             if row[NUMBER] == 0.0:
                 continue
             kept, again = row[KEPT], row[AGAIN]
-            changes[:] = row[CHANGED : CHANGED + 3]
+            for t in range(3):
+                changes[t] = row[CHANGED + t]
             own = _wait(
                 volume[i],
                 changes[0],
@@ -199,4 +202,4 @@ def timing(
             if i == 0:
                 cycles = max(cycles, _up(elements / dram))
             ends += cycles if cycles < UNLIMITED else 0.0
-    return work + rest.sum() + ends, compute, ends
+    return work + rest[0] + rest[1] + rest[2] + ends, compute, ends

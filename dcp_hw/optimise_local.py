@@ -65,6 +65,8 @@ def local_search(
         part = slice(chunk.start, chunk.stop)
         walk = _Walk(groups[part], starts[part], predict, caution)
         for step in range(moves.steps):
+            if step in moves.halved_at:
+                walk.halve()
             walk.step(moves, step, seed)
         found += walk.passed()
     return found
@@ -118,6 +120,15 @@ class _Walk:
         self.at = np.where(taken[:, :, None, None], chosen, self.at)
         self.values = np.where(taken, reached, self.values)
         self.stale |= taken
+
+    def halve(self) -> None:
+        """Only the better half of each group goes on; one at least."""
+        number = self.at.shape[1]
+        kept = self.values.argsort(axis=1, kind="stable")[:, : max(1, number // 2)]
+        rows = np.arange(len(kept))[:, None]
+        self.at, self.values = self.at[rows, kept], self.values[rows, kept]
+        self.slopes, self.stale = self.slopes[rows, kept], self.stale[rows, kept]
+        self.batch, self.wide = batch_of(self.groups, kept.shape[1]), None
 
     def passed(self) -> list[Passed]:
         """All dataflows seen, by group."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dcp_hw.errors import InputError
 
@@ -90,17 +91,20 @@ class Moves:
         guide: what the gradient at a dataflow is asked: "reject", which neighbours are worse;
             "rank", which are best; "none".
         refresh: steps after which gradients are taken anew.
+        halvings: times that the worse half of a group's dataflows is given up; those that are left
+            take twice as many steps before the next, so that each part has as many predictions.
         warmth: a step may make the log of the value worse by a random number of this mean, which
             falls to 0 over the steps.
 
     Raises: InputError for settings without a meaning.
     """
 
-    steps: int = 80
+    steps: int = 120
     tries: int = 4
     draws: int = 16
     guide: str = "reject"
-    refresh: int = 4
+    refresh: int = 6
+    halvings: int = 0
     warmth: float = 0.02
 
     def __post_init__(self) -> None:
@@ -108,9 +112,17 @@ class Moves:
         _whole("tries", self.tries, 1)
         _whole("draws", self.draws, self.tries)
         _whole("refresh", self.refresh, 1)
+        _whole("halvings", self.halvings, 0)
         if self.guide not in GUIDES:
             raise InputError(f"guide {self.guide!r} not found; have {', '.join(GUIDES)}")
         _at_least_zero("warmth", self.warmth)
+
+    @property
+    def halved_at(self) -> frozenset[int]:
+        """Steps before which the worse half is given up."""
+        parts = 2 ** (self.halvings + 1) - 1
+        ends = (self.steps * (2**j - 1) // parts for j in range(1, self.halvings + 1))
+        return frozenset(ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +159,17 @@ class Settings:
         if self.checks > MOST_CHECKS:
             raise InputError(f"checks is {self.checks}; accepted: 1 to {MOST_CHECKS}")
 
+    @property
+    def predictions(self) -> int:
+        """Dataflows of a group that the predictor sees, at most; more than once in a descent."""
+        if self.descent is None:
+            return self.screened
+        if isinstance(self.descent, Descent):
+            return self.screened + self.starts * self.descent.steps
+        ends = [0, *sorted(self.descent.halved_at), self.descent.steps]
+        parts = [max(1, self.starts >> j) * (b - a) for j, (a, b) in enumerate(pairwise(ends))]
+        return self.screened + self.descent.tries * sum(parts)
+
 
 def _whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -161,3 +184,9 @@ def _at_least_zero(name: str, value: float) -> None:
 def _above_zero(name: str, value: float) -> None:
     if not 0 < value < float("inf"):
         raise InputError(f"{name} is {value}; accepted: a number above 0")
+
+
+LAYER = Settings()
+"""The search of a layer's own dataflow."""
+MODEL = Settings(starts=32, descent=Moves(steps=600, refresh=16, halvings=3))
+"""The search of one dataflow for many layers: it has more local optima, and is done once."""

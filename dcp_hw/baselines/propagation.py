@@ -37,13 +37,15 @@ def shipped() -> Frozen:
     return load_frozen()
 
 
-def settings_of(method: str, seed: int, budget: int) -> Settings:
-    """The search that a method's name stands for."""
+def settings_of(method: str, seed: int, budget: int, *, shared: bool = False) -> Settings:
+    """The search that a method's name stands for; `shared`: of one mapping for many layers."""
     from dcp_hw.optimise import SEARCHERS
-    from dcp_hw.optimise_settings import MOST_CHECKS, Settings
+    from dcp_hw.optimise_settings import LAYER, MODEL, MOST_CHECKS, Moves
 
-    checks = min(MOST_CHECKS, budget)
-    return Settings(seed=seed, checks=checks, descent=SEARCHERS[method].descent)
+    base, asked = MODEL if shared else LAYER, SEARCHERS[method].descent
+    if isinstance(asked, Moves) and isinstance(base.descent, Moves):
+        asked = replace(base.descent, guide=asked.guide)
+    return replace(base, seed=seed, checks=min(MOST_CHECKS, budget), descent=asked)
 
 
 def propagate_layers(
@@ -87,7 +89,7 @@ def propagation(network: Network, method: str, seed: int) -> Search:
 
         frozen.check(network.accelerator)
         group = Group(problems=network.problems, counts=network.counts, weights=network.weights)
-        settings = settings_of(method, seed, evaluate.budget)
+        settings = settings_of(method, seed, evaluate.budget, shared=True)
         ((found, _seconds),) = candidates([group], frozen, settings)
         evaluate(found)
 

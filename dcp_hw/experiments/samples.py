@@ -287,13 +287,9 @@ def accounts(plan: SamplePlan, results: Results, training: Training) -> dict[str
 
 def predictions() -> int:
     """Predictions that DCP's default search asks for a layer."""
-    from dcp_hw.optimise_settings import Moves, Settings
+    from dcp_hw.optimise_settings import LAYER
 
-    settings = Settings()
-    moves = settings.descent
-    if not isinstance(moves, Moves):
-        return settings.screened + settings.starts * (moves.steps if moves else 0)
-    return settings.screened + settings.starts * moves.tries * moves.steps
+    return LAYER.predictions
 
 
 def _training_lines(

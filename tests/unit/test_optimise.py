@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 
 from dcp_hw import optimise_descent  # noqa: E402
 from dcp_hw.baselines.problem import GAMMA_ACCELERATOR, Accelerator, Objective, Problem  # noqa: E402
+from dcp_hw.baselines.propagation import settings_of  # noqa: E402
 from dcp_hw.cli import main  # noqa: E402
 from dcp_hw.errors import InputError  # noqa: E402
 from dcp_hw.maestro.honest_fast import evaluate  # noqa: E402
@@ -48,7 +49,15 @@ from dcp_hw.optimise_groups import (  # noqa: E402
 from dcp_hw.optimise_local import gradients, local_search, shaped  # noqa: E402
 from dcp_hw.optimise_neighbours import TRIED, first_order, neighbours  # noqa: E402
 from dcp_hw.optimise_predictor import Frozen, freeze, load_frozen  # noqa: E402
-from dcp_hw.optimise_settings import DRAWN, Descent, Moves, Relaxation, Settings  # noqa: E402
+from dcp_hw.optimise_settings import (  # noqa: E402
+    DRAWN,
+    LAYER,
+    MODEL,
+    Descent,
+    Moves,
+    Relaxation,
+    Settings,
+)
 from dcp_hw.optimise_text import maestro_text  # noqa: E402
 from dcp_hw.workload import Layer, Operator  # noqa: E402
 from predictors.checkpoint import save  # noqa: E402
@@ -441,6 +450,36 @@ def test_the_way_of_a_group_does_not_depend_on_the_batch() -> None:
     for group, mine in zip(groups, both, strict=True):
         (alone,) = local_search([group], shaped([group], 3, 1), toy, Moves(steps=6))
         assert torch.equal(alone.mappings, mine.mappings)
+
+
+def test_halving_gives_up_the_worse_half_and_keeps_to_the_predictions() -> None:
+    group, asked = group_of(problem()), []
+
+    def predict(x: Relaxed) -> Prediction:
+        asked.append(len(x))
+        return toy(x)
+
+    moves = Moves(steps=14, tries=2, draws=8, guide="none", halvings=2, warmth=0.0)
+    assert moves.halved_at == {2, 6}
+    (passed,) = local_search([group], starts_of([group], 8).numpy(), predict, moves)
+    assert asked == [8, *[16] * 2, *[8] * 4, *[4] * 8]
+    assert len(passed.values) == sum(asked)
+    settings = Settings(starts=8, screened=20, descent=moves)
+    assert settings.predictions == 20 + sum(asked[1:])
+    starts, second = passed.values[:8], passed.values[8 + 32 :]
+    assert second.min() < starts.min()
+    alone = Moves(steps=14, tries=2, draws=8, guide="none", warmth=0.0)
+    kept = local_search([group], starts_of([group], 1).numpy(), toy, replace(alone, halvings=3))
+    assert len(kept[0].values) == 1 + 28  # one goes on
+
+
+def test_one_mapping_for_many_layers_is_searched_longer() -> None:
+    assert MODEL.predictions > 5 * LAYER.predictions
+    assert settings_of("dcp", 3, 7, shared=True) == replace(MODEL, seed=3, checks=7)
+    assert settings_of("dcp-random-moves", 3, 99).descent == Moves(guide="none")
+    shared = settings_of("dcp-random-moves", 3, 99, shared=True)
+    assert shared.predictions == MODEL.predictions
+    assert settings_of("dcp-without-gradients", 1, 99, shared=True).descent is None
 
 
 def test_caution_adds_the_interval() -> None:
