@@ -95,9 +95,19 @@ class Bounds:
     hardware: Hardware
 
     def cycles(self, layer: Layer, style: Style, shapes: Sequence[Shape]) -> Ints:
-        """Cycles that no mapping is below, one number per shape with both axes > 1 or plain."""
+        """Cycles that no mapping is below, one number per shape with both axes > 1 or plain.
+
+        The pixels of a pointwise layer may be one row, or rows and columns on an axis each.
+        """
+        nests = dict.fromkeys((problem_of(layer), problem_of(layer, flat=False)))
+        found = [self._cycles(layer, problem, style, shapes) for problem in nests]
+        return np.min(found, axis=0)
+
+    def _cycles(
+        self, layer: Layer, problem: Problem, style: Style, shapes: Sequence[Shape]
+    ) -> Ints:
+        """Cycles that no mapping of one nest is below."""
         axes = axes_of(style.array(3, 4, depth=1, words=1))
-        problem = problem_of(layer)
         rows, cols = np.array(shapes).T
         r_in, r_out = (128 // bits for bits in (self.hardware.bus_in_bits,
                                                 self.hardware.bus_out_bits))  # fmt: skip

@@ -77,17 +77,21 @@ class Settings:
             that move.
         programs: of each layer on each array.
         checks: designs that are searched exactly; at most 16.
+        pool: designs that are proposed; `checks` by default.
         descent: None: no gradient step ("DCP without gradients").
     """
 
     screened: int = 256
     programs: int = 4
     checks: int = MOST_CHECKS
+    pool: int | None = None
     descent: Descent | None = Descent()
     seed: int = 1
 
 
-LAYER = Settings(screened=512, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24)))
+LAYER = Settings(
+    screened=512, pool=128, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24))
+)
 MODEL = Settings()
 """Searches of single layers, and of a network on one design."""
 
@@ -440,7 +444,7 @@ def propose(
         task.passed(task.evaluate(form, wide))
     if settings.descent is not None:
         task.descend(form, context, random[0])
-    number = min(settings.checks, MOST_CHECKS)
+    number = settings.pool or min(settings.checks, MOST_CHECKS)
     return [
         _proposals(best, often, task.weights, number, hardware)
         for best, often in zip(task.best, counts.numpy(), strict=True)

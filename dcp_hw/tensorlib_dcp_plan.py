@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from dcp_hw.candidates import SPLITS, Candidate
-from dcp_hw.funnel import Tally
+from dcp_hw.funnel import Point, Tally
 from dcp_hw.hardware import Hardware
-from dcp_hw.known import FULL, QUICK, Known, Outcome, cost_of, network_value
+from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, network_value
 from dcp_hw.per_layer import FAR, MAX_DESIGNS, PerLayer, Table
 from dcp_hw.process import note
 from dcp_hw.space import buses, shapes_of, space
@@ -34,10 +34,13 @@ from dcp_hw.tensorlib_dcp import (
     load_predictor,
     propose,
 )  # fmt: skip
+from dcp_hw.tensorlib_dcp_near import likely, likely_for_all
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 
 QUICK_DESIGNS, FULL_DESIGNS = 5, 1
+POOL = 4096
+"""Designs of a network that are proposed."""
 OWN_CHECKS, SHARED_CHECKS = 6, 10
 """Per layer: designs proposed for it alone, and designs that all layers are checked on."""
 
@@ -90,10 +93,16 @@ def fixed(
         weights: checkpoint, the shipped one by default.
     """
     predictor = _predictor(known.hardware, weights)
-    settings = MODEL if gradients else replace(MODEL, descent=None)
+    settings = replace(MODEL, pool=POOL)
+    settings = settings if gradients else replace(settings, descent=None)
     (found,), seconds = proposals(layers, "model", known, settings, predictor)
-    pool = {proposal.candidate.design.name: proposal.candidate for proposal in found}
+    began = time.process_time()
     layers = list(layers)
+    fitting = [proposal for proposal in found if proposal.fits]
+    near = likely_for_all(layers, list(_shapes(fitting or found)), known.hardware, known.objective,
+                          settings.checks)  # fmt: skip
+    pool = {candidate.design.name: candidate for _, candidate in near}
+    seconds += time.process_time() - began
     known.screen([(c.design, layers) for c in pool.values()], "fixed: proposals")
 
     def screened(name: str) -> float:
@@ -133,8 +142,8 @@ def _searched(
 # --- each layer alone ---------------------------------------------------------------
 
 
-LAYER_QUICK, LAYER_FULL = 4, 1
-"""Of a layer's 16 designs: those whose mappings get a quick and a full search."""
+LAYER_FULL = 2
+"""Of a layer's 16 designs: those whose mappings get a full search after the quick one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,54 +168,76 @@ def layer_bests(
     *,
     gradients: bool = True,
     weights: Path | None = None,
+    settings: Settings = LAYER,
 ) -> tuple[list[LayerBest], float]:
-    """The best of at most 16 designs for every layer, and CPU seconds of propagation."""
+    """The best of at most 16 designs for every layer, and CPU seconds of propagation.
+
+    Propagation proposes arrays and shapes; the bound of their programs chooses memory splits and
+    the 16 designs that are checked.
+    """
     predictor = _predictor(known.hardware, weights)
-    settings = LAYER if gradients else replace(LAYER, descent=None)
+    settings = settings if gradients else replace(settings, descent=None)
     found, seconds = proposals(layers, "layer", known, settings, predictor)
-    pairs = [(x, {p.candidate.design.name: p for p in some})
+    began = time.process_time()
+    pairs = [(x, _likely(x, some, known, settings.checks))
              for x, some in zip(layers, found, strict=True)]  # fmt: skip
-    known.screen([(p.candidate.design, [x]) for x, some in pairs for p in some.values()],
-                 "layers: proposals")  # fmt: skip
-    costs: Table = dict(known.screened)
-    for effort, most in ((QUICK, LAYER_QUICK), (FULL, LAYER_FULL)):
+    seconds += time.process_time() - began
+    costs: Table = {}
+    for effort, most in ((QUICK, MOST_CHECKS), (FULL, LAYER_FULL)):
         wanted = [(p.candidate.design, x) for x, some in pairs
                   for p in _ranked(x, some, costs, known)[:most]]  # fmt: skip
         searched = known.pairs(wanted, effort, f"layers: {effort} search")
         costs |= {pair: cost_of(outcome) for pair, outcome in searched.items()}
-    bests = []
-    for layer, some in pairs:
-        best = next(iter(_ranked(layer, some, costs, known)), None)
-        outcome = None
-        if best is not None:
-            name = best.candidate.design.name, layer.name
-            outcome = known.table.get((*name, FULL)) or known.table.get((*name, QUICK))
-        bests.append(
-            LayerBest(
-                layer=layer,
-                candidate=best.candidate if best else None,
-                outcome=outcome,
-                predicted=(best.cycles[0], best.energy_nj[0]) if best else (FAR, FAR),
-                calls=len(some),
-            )
-        )
-    return bests, seconds
+    return [_best_of(layer, some, known) for layer, some in pairs], seconds
+
+
+def _shapes(some: Sequence[Proposal]) -> dict[Point, Proposal]:
+    """Array shapes of proposals, each with the first of it."""
+    shapes: dict[Point, Proposal] = {}
+    for one in some:
+        design = one.candidate.design
+        point = Point(style=one.candidate.style, rows=design.rows, cols=design.cols)
+        shapes.setdefault(point, one)
+    return shapes
+
+
+def _likely(
+    layer: Layer, some: Sequence[Proposal], known: Known, checks: int
+) -> dict[str, Proposal]:
+    """At most so many designs of the proposed shapes and those near them, by name."""
+    shapes = _shapes(some)
+    chosen = likely(layer, list(shapes), known.hardware, known.objective, checks)
+    unseen = next(iter(some), None)
+    return {
+        candidate.design.name: replace(shapes.get(point, unseen), candidate=candidate)
+        for point, candidate in chosen
+    }
+
+
+def _value(known: Known, cost: Cost) -> float:
+    return network_value(known.objective, [(1, cost)])
+
+
+def _best_of(layer: Layer, some: dict[str, Proposal], known: Known) -> LayerBest:
+    """The best of the designs whose mappings were searched."""
+    keys = [(p, (name, layer.name, effort)) for name, p in some.items() for effort in (QUICK, FULL)]
+    outcomes = [(p, known.table[key]) for p, key in keys if key in known.table]
+    best, outcome = min(
+        outcomes, key=lambda pair: _value(known, cost_of(pair[1])), default=(None, None)
+    )
+    return LayerBest(
+        layer=layer,
+        candidate=best.candidate if best else None,
+        outcome=outcome,
+        predicted=(best.cycles[0], best.energy_nj[0]) if best else (FAR, FAR),
+        calls=len(some),
+    )
 
 
 def _ranked(layer: Layer, some: dict[str, Proposal], costs: Table, known: Known) -> list[Proposal]:
-    """A layer's proposals by what is known of them exactly; searched ones before others."""
-
-    def order(name: str) -> tuple[bool, float]:
-        cost = costs[name, layer.name]
-        fresh = not any((name, layer.name, effort) in known.table for effort in (QUICK, FULL))
-        value = network_value(known.objective, [(1, cost)])
-        return (fresh and _any_searched(layer, some, known), value)
-
-    return [some[name] for name in sorted(some, key=order)]
-
-
-def _any_searched(layer: Layer, some: dict[str, Proposal], known: Known) -> bool:
-    return any((name, layer.name, QUICK) in known.table for name in some)
+    """A layer's designs by what was found of them."""
+    order = sorted(some, key=lambda name: _value(known, costs.get((name, layer.name), FAILED)))
+    return [some[name] for name in order]
 
 
 # --- per layer ----------------------------------------------------------------------
@@ -244,7 +275,7 @@ def per_layer(
     predictor = _predictor(known.hardware, weights)
     settings, network = (
         each if gradients else replace(each, descent=None)
-        for each in (replace(LAYER, checks=OWN_CHECKS), replace(MODEL, checks=4))
+        for each in (replace(LAYER, checks=OWN_CHECKS, pool=None), replace(MODEL, checks=4))
     )
     found, seconds = proposals(layers, "layer", known, settings, predictor)
     (shared,), more = proposals(layers, "model", known, network, predictor)

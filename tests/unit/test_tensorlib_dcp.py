@@ -15,17 +15,20 @@ from dcp_hw import tensorlib_dcp as dcp  # noqa: E402
 from dcp_hw import tensorlib_dcp_code as tc  # noqa: E402
 from dcp_hw import tensorlib_dcp_data as data  # noqa: E402
 from dcp_hw import tensorlib_dcp_form as tf  # noqa: E402
+from dcp_hw import tensorlib_dcp_near as near  # noqa: E402
 from dcp_hw import tensorlib_dcp_plan as plans  # noqa: E402
+from dcp_hw.bounds_programs import PointBound  # noqa: E402
 from dcp_hw.candidates import SPLITS, Candidate, design_of  # noqa: E402
 from dcp_hw.errors import InputError  # noqa: E402
 from dcp_hw.explore import plan  # noqa: E402
 from dcp_hw.fast import evaluate, evaluate_batch  # noqa: E402
+from dcp_hw.funnel import Point  # noqa: E402
 from dcp_hw.hardware import Hardware  # noqa: E402
 from dcp_hw.known import Choice, Known  # noqa: E402
 from dcp_hw.layerset_csv import load_layerset  # noqa: E402
 from dcp_hw.metrics import Infeasible  # noqa: E402
 from dcp_hw.problem import problem_of  # noqa: E402
-from dcp_hw.space import space  # noqa: E402
+from dcp_hw.space import shapes_of, space  # noqa: E402
 from dcp_hw.tensorlib_dcp_points import points_of  # noqa: E402
 from dcp_hw.tensorlib_dcp_train import fresh  # noqa: E402
 from dcp_hw.workload import LayerSet  # noqa: E402
@@ -390,3 +393,32 @@ def test_options_of_the_other_space_are_refused() -> None:
 
 def test_layer_numbers_have_their_names() -> None:
     assert len(tc.layer_numbers(LAYERS[0], problem_of(LAYERS[0]))) == len(LAYER_NAMES)
+
+
+def test_the_bound_chooses_shapes_near_the_proposed_ones_and_splits() -> None:
+    """A poor shape is proposed; what is checked are the best designs of those near it."""
+    layer = LAYERS[5]
+    style = next(style for style in space().arrays if style.key == "wo")
+    start = Point(style=style, rows=16, cols=16)
+    chosen = near.likely(layer, [start], HW, "edp", 5)
+    points = [point for point, _ in chosen]
+    assert len(chosen) == 5
+    assert max(points.count(point) for point in points) <= near.OF_A_SHAPE
+
+    def bound(point: Point) -> float:
+        probe = point.style.array(point.rows, point.cols, depth=1, words=1)
+        least = PointBound(layer, probe, HW, {"edp": math.inf})
+        return min(least.least(n, "edp").value for n in range(len(SPLITS)))
+
+    best = min(bound(point) for point in (start, *near.near(start, HW.pes)))
+    assert bound(points[0]) <= best
+    assert bound(points[0]) < bound(start)
+
+
+def test_shapes_near_one_differ_in_one_thing() -> None:
+    style = next(style for style in space().arrays if style.key == "iw")
+    found = list(near.near(Point(style=style, rows=32, cols=8), HW.pes))
+    keys = {(point.style.key, point.rows, point.cols) for point in found}
+    assert {("iwho1", 32, 8), ("wi", 8, 32), ("iw", 64, 4), ("iw", 16, 16), ("uw", 32, 8)} <= keys
+    assert ("iw", 32, 8) not in keys
+    assert all((p.rows, p.cols) in set(shapes_of(p.style, HW.pes)) for p in found)

@@ -1,0 +1,257 @@
+"""Propagation for single layers beside the optimum of each layer; `python -m` runs it.
+
+    python -m dcp_hw.tensorlib_dcp_layers --layerset mobilenetv2 --out docs/results/tensorlib-dcp
+
+For every layer the best design of the space by branch and bound (`bounds_optimum`), with a bound
+that no design is below, and what DCP and its variants find with 16 designs checked. Layers that
+are in `optimum.csv` or `proposed.csv` already are left alone, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dcp_hw import tensorlib_dcp_plan as dcp
+from dcp_hw.bounds_optimum import Optimum, optima
+from dcp_hw.bounds_points import PointTable
+from dcp_hw.hardware import Hardware, load_hardware
+from dcp_hw.known import FAILED, Known, cost_of, value
+from dcp_hw.process import note
+from dcp_hw.space import space
+from dcp_hw.workload import LayerSet
+
+OBJECTIVES = ("edp", "energy")
+_MOVES = dcp.LAYER.descent or dcp.Descent()
+METHODS = {
+    "dcp": dcp.LAYER,
+    "dcp-without-gradients": replace(dcp.LAYER, descent=None),
+    "dcp-random-moves": replace(dcp.LAYER, descent=replace(_MOVES, rate=0.0)),
+}
+"""The second has the starts alone, the third moves them at random (renewal) as often."""
+CLOSE = 1.01
+"""Times the optimum: what counts as found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best design of a layer by branch and bound.
+
+    Attributes:
+        value: cycles, nJ or their product; bound: no design of the space is below.
+        points: array shapes; bounded: those whose lanes were bounded; left: those that could be
+            better by their own bounds and were not looked at.
+        designs: left below the bound's tolerance; searched: by the mapper.
+        cpu_seconds: shared by the objectives of a run.
+    """
+
+    layer: str
+    objective: str
+    cycles: int
+    energy_nj: float
+    value: float
+    bound: float
+    points: int
+    bounded: int
+    left: int
+    designs: int
+    searched: int
+    cpu_seconds: float
+    design: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """What a method finds for a layer; checks: designs searched by the mapper's quick look."""
+
+    layer: str
+    objective: str
+    method: str
+    cycles: float
+    energy_nj: float
+    value: float
+    checks: int
+    design: str
+
+
+def find_optima(layers: LayerSet, hardware: Hardware, out: Path) -> list[Best]:
+    """The best of every layer under all objectives; kept in `optimum.csv` layer by layer."""
+    path = out / "optimum.csv"
+    rows = _read(path, Best)
+    table: PointTable | None = None
+    for number, layer in enumerate(layers):
+        wanted = [
+            x for x in OBJECTIVES if (layer.name, x) not in {(r.layer, r.objective) for r in rows}
+        ]
+        if not wanted:
+            continue
+        table = table or PointTable(space().arrays, layers, hardware)
+        began = time.process_time()
+        found = optima(table, number, layer, wanted)
+        seconds = time.process_time() - began
+        rows += [_best_row(one, seconds) for one in found.values()]
+        _write(path, rows)
+        said = ", ".join(f"{x} within {one.gap:.4f} of its bound" for x, one in found.items())
+        note(f"{layer.name}: {said}, {seconds:.0f} CPU s")
+    return rows
+
+
+def _best_row(found: Optimum, seconds: float) -> Best:
+    choice = found.choice
+    cycles, energy = FAILED if choice is None else cost_of(choice)
+    return Best(
+        layer=found.layer.name,
+        objective=found.objective,
+        cycles=int(cycles),
+        energy_nj=energy,
+        value=found.value,
+        bound=found.bound,
+        points=found.points,
+        bounded=found.bounded,
+        left=found.left,
+        designs=found.designs,
+        searched=found.searched,
+        cpu_seconds=round(seconds, 1),
+        design="-" if choice is None else choice.design.name,
+    )
+
+
+def propose_all(
+    layers: LayerSet, hardware: Hardware, out: Path, methods: Sequence[str], jobs: int
+) -> list[Proposed]:
+    """What the methods find for every layer; kept in `proposed.csv`."""
+    path = out / "proposed.csv"
+    rows = _read(path, Proposed)
+    for objective in OBJECTIVES:
+        for method in methods:
+            if any((r.objective, r.method) == (objective, method) for r in rows):
+                continue
+            began = time.process_time()
+            known = Known(hardware, objective, jobs)
+            bests, spent = dcp.layer_bests(tuple(layers), known, settings=METHODS[method])
+            for best in bests:
+                cost = FAILED if best.outcome is None else cost_of(best.outcome)
+                rows.append(
+                    Proposed(
+                        layer=best.layer.name,
+                        objective=objective,
+                        method=method,
+                        cycles=cost[0],
+                        energy_nj=cost[1],
+                        value=value(objective, *cost),
+                        checks=best.calls,
+                        design=best.candidate.design.name if best.candidate else "-",
+                    )
+                )
+            _write(path, rows)
+            seconds = time.process_time() - began
+            note(f"{objective}, {method}: {spent:.0f} CPU s of propagation, {seconds:.0f} in all")
+    return rows
+
+
+# --- files ----------------------------------------------------------------------------
+
+
+def _read(path: Path, kind: type[Any]) -> list[Any]:
+    if not path.is_file():
+        return []
+    make = {"str": str, "int": int, "float": float}
+    kinds = {field.name: make[str(field.type)] for field in fields(kind)}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [kind(**{name: kinds[name](text) for name, text in line.items()})
+                for line in csv.DictReader(file)]  # fmt: skip
+
+
+def _write(path: Path, rows: Sequence[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".tmp")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    aside.replace(path)
+
+
+# --- tables ---------------------------------------------------------------------------
+
+
+Rows = Sequence[Proposed]
+
+
+def shares(bests: Sequence[Best], proposed: Rows) -> dict[tuple[str, str], tuple[int, int]]:
+    """(Objective, method) -> layers within 1 % of the best known, and all layers."""
+    least = _least(bests, proposed)
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in proposed:
+        close, whole = found.get((row.objective, row.method), (0, 0))
+        near = row.value <= CLOSE * least[row.layer, row.objective]
+        found[row.objective, row.method] = close + near, whole + 1
+    return found
+
+
+def _least(bests: Sequence[Best], proposed: Rows) -> dict[tuple[str, str], float]:
+    """(Layer, objective) -> least value that anything found."""
+    least: dict[tuple[str, str], float] = {}
+    for row in (*bests, *proposed):
+        key = row.layer, row.objective
+        least[key] = min(row.value, least.get(key, float("inf")))
+    return least
+
+
+def markdown(bests: Sequence[Best], proposed: Sequence[Proposed], name: str) -> str:
+    """Tables of shares, and of every layer: the best known, its bound, and the methods' ratios."""
+    methods = list(dict.fromkeys(row.method for row in proposed))
+    least = _least(bests, proposed)
+    ratios = {
+        (r.layer, r.objective, r.method): r.value / least[r.layer, r.objective] for r in proposed
+    }
+    names = " | ".join(methods)
+    lines = [f"Command: `python -m dcp_hw.tensorlib_dcp_layers --layerset {name}`", "",
+             "Layers within 1 % of the best known:", "",
+             f"| objective | {names} |", "|---|" + "--:|" * len(methods)]  # fmt: skip
+    close = shares(bests, proposed)
+    for objective in OBJECTIVES:
+        cells = [close.get((objective, method), (0, 0)) for method in methods]
+        lines.append(f"| {objective} | " + " | ".join(f"{a} of {b}" for a, b in cells) + " |")
+    for objective in OBJECTIVES:
+        lines += ["", f"## {objective}", "",
+                  f"| layer | best known | / bound | {names} | best design | shapes bounded | "
+                  "designs searched |",
+                  "|---|--:|--:|" + "--:|" * len(methods) + "---|--:|--:|"]  # fmt: skip
+        for best in (row for row in bests if row.objective == objective):
+            low = least[best.layer, objective]
+            cells = [ratios.get((best.layer, objective, method)) for method in methods]
+            lines.append(
+                f"| {best.layer} | {low:.5g} | {low / best.bound:.4f} | "
+                + " | ".join("" if x is None else f"{x:.4f}" for x in cells)
+                + f" | {best.design} | {best.bounded:,} | {best.searched} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Exit code of the comparison."""
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--layerset", default="mobilenetv2")
+    p.add_argument("--hw", default="default")
+    p.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
+    p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
+    options = p.parse_args()
+    layers, hardware = LayerSet.load(options.layerset), load_hardware(options.hw)
+    methods = [name for name in options.methods.split(",") if name]
+    bests = find_optima(layers, hardware, options.out)
+    proposed = propose_all(layers, hardware, options.out, methods, options.jobs)
+    text = markdown(bests, proposed, layers.name)
+    (options.out / "layers.md").write_text(text, encoding="utf-8")
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,227 @@
+"""From the array shapes that propagation proposes to the designs that are checked.
+
+A predictor knows a design by the programs that propagation found for it; the bound of all programs
+(`bounds_programs`) is closer to the best one. It chooses among proposed shapes, those near the best
+of them, and their memory splits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from dcp_hw.bounds_programs import BELOW, PointBound
+from dcp_hw.candidates import SPLITS, Candidate, Style
+from dcp_hw.funnel import Point
+from dcp_hw.hardware import Hardware
+from dcp_hw.known import network_value
+from dcp_hw.space import letters, shapes_of, space
+from dcp_hw.tensorlib_dcp_code import style_fields
+from dcp_hw.workload import Layer
+from tensorlib.design import Design
+
+SHAPES = 32
+"""Proposed shapes that are bounded."""
+ROUNDS, BEST = 3, 6
+"""Times that the shapes near the best ones are bounded, and how many best ones."""
+OF_A_SHAPE, OF_A_KIND = 2, 6
+"""Designs of one shape, and of arrays that share the same along their axes, checked at most."""
+_SLACK = 1.3
+
+
+def likely(
+    layer: Layer, proposed: Sequence[Point], hardware: Hardware, objective: str, checks: int
+) -> list[tuple[Point, Candidate]]:
+    """Designs with the least bounds, best first, and their shapes.
+
+    Args:
+        proposed: shapes, best first.
+    """
+    values: dict[tuple[Point, int], float] = {}
+    seen: dict[Point, float] = {}
+
+    def look(point: Point) -> None:
+        if point in seen:
+            return
+        best = sorted(values.values())
+        roof = best[3 * checks] if len(best) > 3 * checks else np.inf
+        bound = PointBound(layer, _probe(point), hardware, {objective: roof}, slack=_SLACK)
+        seen[point] = bound.least(BELOW, objective, roof).value
+        if seen[point] >= roof:
+            return
+        for n in range(len(SPLITS)):
+            values[point, n] = bound.least(n, objective, roof).value
+
+    for point in proposed[:SHAPES]:
+        look(point)
+    for _ in range(ROUNDS):
+        for point in sorted(seen, key=lambda x: seen[x])[:BEST]:
+            for other in near(point, hardware.pes):
+                look(other)
+    return _taken(values, hardware, checks, OF_A_KIND)
+
+
+def likely_for_all(
+    layers: Sequence[Layer],
+    proposed: Sequence[Point],
+    hardware: Hardware,
+    objective: str,
+    checks: int,
+) -> list[tuple[Point, Candidate]]:
+    """As `likely`, of all layers together: the network on one design.
+
+    Of every kind of array the best proposed shapes are bounded, then arrays that hold another
+    tensor or share banks otherwise, then other sizes.
+    """
+    bounds: dict[Point, list[PointBound]] = {}
+    seen: dict[Point, float] = {}
+
+    def total(point: Point, split: int) -> float:
+        least = [one.least(split, objective) for one in bounds[point]]
+        costs = [(x.count, one[1:]) for x, one in zip(layers, least, strict=True)]
+        return network_value(objective, costs)
+
+    def look(point: Point) -> None:
+        if point not in seen:
+            bounds[point] = [
+                PointBound(x, _probe(point), hardware, {objective: np.inf}, slack=_SLACK)
+                for x in layers
+            ]
+            seen[point] = total(point, BELOW)
+
+    often: Counter[Kind] = Counter()
+    for point in proposed:
+        often[kind(point.style)] += 1
+        if often[kind(point.style)] <= NETWORK_SHAPES:
+            look(point)
+    for point in _few_of_a_kind(seen, NETWORK_BEST, 1):
+        for style in _similar(point.style):
+            same = _parts(style)[:3] == _parts(point.style)[:3]
+            if same and (point.rows, point.cols) in _shapes(style, hardware.pes):
+                look(Point(style=style, rows=point.rows, cols=point.cols))
+    for _ in range(NETWORK_ROUNDS):
+        for point in _few_of_a_kind(seen, NETWORK_BEST, 1):
+            for rows, cols in _sizes_near(point.style, point.rows, hardware.pes, 1):
+                look(Point(style=point.style, rows=rows, cols=cols))
+    values: dict[tuple[Point, int], float] = {}
+    for point in _few_of_a_kind(seen, checks, 3):
+        found = [total(point, n) for n in range(len(SPLITS))]
+        best = int(np.argmin(found))
+        # the first split too: bounds say little of what a tile too small costs
+        values |= {(point, n): found[best] for n in (0, best) if found[n] < np.inf}
+    return _taken(values, hardware, checks, NETWORK_OF_A_KIND)
+
+
+NETWORK_SHAPES, NETWORK_ROUNDS, NETWORK_BEST, NETWORK_OF_A_KIND = 3, 3, 6, 4
+"""For a network: shapes of a kind that are bounded at first; rounds, and shapes whose sizes are
+varied in each; designs of a kind that are checked, at most."""
+
+Kind = tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def kind(style: Style) -> Kind:
+    """What PEs share along the two axes, whichever is which."""
+    return tuple(sorted(letters(style.wires)))
+
+
+def _few_of_a_kind(seen: Mapping[Point, float], number: int, most: int) -> list[Point]:
+    """The best shapes, at most so many of a kind."""
+    often: Counter[Kind] = Counter()
+    found: list[Point] = []
+    for point in sorted(seen, key=lambda x: seen[x]):
+        often[kind(point.style)] += 1
+        if often[kind(point.style)] <= most and len(found) < number:
+            found.append(point)
+    return found
+
+
+def _taken(
+    values: Mapping[tuple[Point, int], float], hardware: Hardware, checks: int, of_a_kind: int
+) -> list[tuple[Point, Candidate]]:
+    """Designs by their values, few of a shape and kind: bounds of some kinds are less close."""
+    often: Counter[Point] = Counter()
+    kinds: Counter[Kind] = Counter()
+    chosen: list[tuple[Point, Candidate]] = []
+    for point, split in sorted(values, key=lambda key: values[key]):
+        candidate = point.candidate(SPLITS[split], hardware)
+        full = often[point] == OF_A_SHAPE or kinds[kind(point.style)] == of_a_kind
+        if candidate is None or full or values[point, split] == np.inf:
+            continue
+        often[point] += 1
+        kinds[kind(point.style)] += 1
+        chosen.append((point, candidate))
+        if len(chosen) == checks:
+            break
+    return chosen
+
+
+@lru_cache(maxsize=1 << 14)
+def _probe(point: Point) -> Design:
+    """The array of a point; its memories do not matter."""
+    return point.style.array(point.rows, point.cols, depth=1, words=1, name="probe")
+
+
+def near(point: Point, pes: int) -> Iterator[Point]:
+    """Shapes that differ in one thing: rows and columns, the array, or the axes turned."""
+    for rows, cols in _sizes_near(point.style, point.rows, pes, 1):
+        if rows != point.rows or cols != point.cols:
+            yield Point(style=point.style, rows=rows, cols=cols)
+    changed = [(style, point.rows) for style in _similar(point.style)]
+    for style, wanted in (*changed, *((x, point.cols) for x in _turned(point.style))):
+        for rows, cols in _sizes_near(style, wanted, pes, 0):
+            yield Point(style=style, rows=rows, cols=cols)
+
+
+@lru_cache(maxsize=1 << 14)
+def _sizes_near(style: Style, rows: int, pes: int, reach: int) -> tuple[tuple[int, int], ...]:
+    """Legal shapes of about so many rows: these, and powers of two below and above.
+
+    Args:
+        reach: so many shapes further in the order of rows; then also half and twice the rows.
+    """
+    legal = sorted(_shapes(style, pes))
+    below = 1 << (rows.bit_length() - 1)
+    wanted = [rows, below, 2 * below]
+    if reach:
+        wanted += [rows // 2, 2 * rows, below // 2]
+    found = {min(legal, key=lambda x, n=n: (abs(x[0] - n), -x[1])) for n in wanted}
+    at = legal.index(min(legal, key=lambda x: (abs(x[0] - rows), -x[1])))
+    found |= set(legal[max(0, at - reach) : at + reach + 1])
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1024)
+def _shapes(style: Style, pes: int) -> frozenset[tuple[int, int]]:
+    return frozenset(shapes_of(style, pes))
+
+
+def _parts(style: Style) -> tuple[object, ...]:
+    """What tells arrays apart: each axis, the diagonal, what is held and how, shared banks."""
+    one, two, diagonal, held, chain_axis, *rest = style_fields(style)
+    return one, two, diagonal, (held, chain_axis, *rest[:2]), tuple(rest[2:])
+
+
+@lru_cache(maxsize=1024)
+def _similar(style: Style) -> tuple[Style, ...]:
+    """Arrays that differ in one part, or in an axis and in which banks are shared."""
+    *mine, _ = _parts(style)
+    found = []
+    for other in space().arrays:
+        *theirs, _ = _parts(other)
+        changed = sum(a != b for a, b in zip(mine, theirs, strict=True))
+        if changed <= 1 and other.key != style.key:
+            found.append(other)
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _turned(style: Style) -> tuple[Style, ...]:
+    """Arrays that share along axis 1 what this one shares along axis 2, and the other way round."""
+    one, two, diagonal, *_ = _parts(style)
+    if one == two:
+        return ()
+    return tuple(x for x in space().arrays if _parts(x)[:3] == (two, one, diagonal))
