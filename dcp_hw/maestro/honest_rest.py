@@ -46,7 +46,13 @@ def axis_tables(
     a = d - 2
     moves = place[d] >= at or place[d + 2] >= at
     rate = 0.0
+    uneven = 0  # bit set of Y or X and of R or S: a smaller last round, at this loop or outside
+    for i in range(2):
+        row, k, outside = 6 * level + d + 2 * i, kinds[d + 2 * i], place[d + 2 * i] <= at
+        uneven |= (outside and z[row, k, EXTENT] != z[row, k, EXTENT + 1]) << i
     for part in range(4):
+        if part & ~uneven:
+            continue
         t1, t2, dy, work = _pair(w, z, level, d, kinds[d], place[d], at, part & 1)
         r1, r2, dr, taps = _pair(w, z, level, d + 2, kinds[d + 2], place[d + 2], at, part >> 1)
         positions = span(t1, r1, stride)
