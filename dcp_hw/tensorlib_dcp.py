@@ -90,7 +90,7 @@ class Settings:
 
 
 LAYER = Settings(
-    screened=512, pool=128, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24))
+    screened=512, pool=256, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24))
 )
 MODEL = Settings()
 """Searches of single layers, and of a network on one design."""

@@ -24,8 +24,8 @@ from dcp_hw.workload import Layer
 from tensorlib.design import Design
 
 SHAPES = 32
-"""Proposed shapes that are bounded."""
-ROUNDS, BEST = 3, 6
+"""Proposed shapes that are bounded, besides two of every kind."""
+ROUNDS, BEST = 4, 8
 """Times that the shapes near the best ones are bounded, and how many best ones."""
 OF_A_SHAPE, OF_A_KIND = 2, 6
 """Designs of one shape, and of arrays that share the same along their axes, checked at most."""
@@ -55,10 +55,13 @@ def likely(
         for n in range(len(SPLITS)):
             values[point, n] = bound.least(n, objective, roof).value
 
-    for point in proposed[:SHAPES]:
-        look(point)
+    often: Counter[Kind] = Counter()
+    for n, point in enumerate(proposed):
+        often[kind(point.style)] += 1
+        if n < SHAPES or often[kind(point.style)] <= 2:
+            look(point)
     for _ in range(ROUNDS):
-        for point in sorted(seen, key=lambda x: seen[x])[:BEST]:
+        for point in _few_of_a_kind(seen, BEST, 3):
             for other in near(point, hardware.pes):
                 look(other)
     return _taken(values, hardware, checks, OF_A_KIND)
