@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,7 +65,12 @@ def why_missing(tool: str) -> str | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nothing; registers the marker."""
+    """Nothing; registers the marker, and lets programs under test be interrupted.
+
+    A shell starts its background jobs with SIGINT ignored, and what they start inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers",
         f"needs(tool, ...): skip without these tools, fail if REQUIRE_TOOLS=1;"
