@@ -20,9 +20,15 @@ from dcp_hw.bounds import output_words, rows_inside
 from dcp_hw.bounds_points import TENSORS, least_input_words, memory_of
 from dcp_hw.candidates import SPLITS
 from dcp_hw.hardware import Hardware
-from dcp_hw.lane_options import Lanes, constants, lane_options, least_steps, mapping_of
-from dcp_hw.lane_options import _axis_options as axis_options
-from dcp_hw.lane_options import _placeable as placeable
+from dcp_hw.lane_options import (
+    Lanes,
+    axis_options,
+    constants,
+    lane_options,
+    least_steps,
+    mapping_of,
+    placeable,
+)
 from dcp_hw.mapping import Digits, LaneSplit, Unmappable, split_lanes
 from dcp_hw.physical import adder_in_pe, flip_flops
 from dcp_hw.problem import BLOCK, LOOPS, Problem, ceil_div, problem_of

@@ -54,7 +54,7 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
     axes = axes_of(design)
     slots = (design.input.slots, design.weight.slots)
     found: dict[Lanes, tuple[int, Lanes, LaneSplit]] = {}
-    firsts, seconds = (list(_axis_options(problem, design, axes, axis)) for axis in (0, 1))
+    firsts, seconds = (list(axis_options(problem, design, axes, axis)) for axis in (0, 1))
     for one in firsts:
         names = {loop for loop, _ in one}
         for two in seconds:
@@ -64,7 +64,7 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
                 split = split_lanes(problem, axes, slots, mapping_of((one, two), axes, problem))
             except Unmappable:
                 continue
-            if not _placeable(problem, axes, split):
+            if not placeable(problem, axes, split):
                 continue
             found[(one, two)] = (least_steps(problem, split), (one, two), split)
     as_it_lies = [item for item in found.values() if item[2].weights != "packed"]
@@ -72,7 +72,7 @@ def lane_options(problem: Problem, design: Design) -> list[tuple[int, Lanes, Lan
     return sorted(chosen, key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
 
 
-def _placeable(problem: Problem, axes: Axes, split: LaneSplit) -> bool:
+def placeable(problem: Problem, axes: Axes, split: LaneSplit) -> bool:
     """Whether input banks can hold what the lanes need, whatever the tile."""
     rt, st = (ceil_div(problem.size(x), split.lanes[x]) for x in "rs")
     if problem.c4 and split.lanes["s"] > 1 and st * problem.dilation % 4:
@@ -93,7 +93,7 @@ def least_steps(problem: Problem, split: LaneSplit) -> int:
     return problem.batch * prod(ceil_div(problem.size(x), split.lanes[x]) for x in loops)
 
 
-def _axis_options(problem: Problem, design: Design, axes: Axes, axis: int) -> Iterator[Digits]:
+def axis_options(problem: Problem, design: Design, axes: Axes, axis: int) -> Iterator[Digits]:
     """Digits of one axis: every loop with every useful count, at most three loops."""
     loops = [x for x in axes.loops(axis, problem) if problem.size(x) > 1]
     size = axes.size[axis]
