@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,15 @@ def test_an_edit_that_changes_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_simulation_without_python_ends(
     echo: runner.Built, stream: runner.Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def never_ends(*_: object) -> None:
+        raise TimeoutError("the simulation goes on after its run")
+
     monkeypatch.setenv("GPI_USERS", "")  # names Python's library otherwise
-    with pytest.raises(SimError, match="without results"):
-        runner.run(echo, stream, WORDS - 1, 100_000)
+    before = signal.signal(signal.SIGALRM, never_ends)
+    signal.alarm(60)  # this run takes milliseconds
+    try:
+        with pytest.raises(SimError, match="without results"):
+            runner.run(echo, stream, WORDS - 1, 100_000)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
