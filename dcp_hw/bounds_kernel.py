@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from dcp_hw.scan import (
     BATCH, BYTES, C, C4, CHAIN, CHAIN_LENGTH, CI, COMPILED, DEPTHWISE, DILATION, DRAIN_X,
-    DRAIN_Y, ENERGY, FINISH, INPUT_CHAIN, INPUT_SLOTS, IN_X, IN_Y, K, KD, KI, LATENCY, NC, NK,
-    NO_CHAIN, NX, NY, OUTPUT_CHAIN, OUTPUT_WORDS, PADDING, PARAM_ROWS, R, RT, R_IN, R_OUT, S,
-    ST, STRIDE, SWEEP_MIN, TAPS, WEIGHTS, WEIGHT_CHAIN, WEIGHT_LOCAL, X, Y, operands_fit,
+    DRAIN_Y, ENERGY, FINISH, INPUT_CHAIN, INPUT_ROWS, INPUT_SLOTS, IN_X, IN_Y, K, KD, KI, LATENCY,
+    NC, NK, NO_CHAIN, NX, NY, OUTPUT_CHAIN, OUTPUT_WORDS, PACKED, PADDING, PARAM_ROWS, R, ROWS,
+    RT, R_IN, R_OUT, S, ST, STRIDE, SWEEP_MIN, TAPS, WEIGHTS, WEIGHT_CHAIN, WEIGHT_LOCAL,
+    WEIGHT_ROWS, X, Y, operands_fit,
 )  # fmt: skip
 
 (
     SETUP_WORDS, INPUT_BANKS, WEIGHT_BANKS, OUT_PER_RUN, ADDS, PES, HOPS_8, HOPS_32, DUP_INPUT,
-    DUP_WEIGHT, ROWS_INSIDE, CUTTABLE, ARRAY_COUNT,
-) = range(13)  # fmt: skip
-"""Whole numbers of an array with lanes. ROWS_INSIDE is 0 where borders cannot be trimmed."""
+    DUP_WEIGHT, ROWS_INSIDE, CUTTABLE, INPUT_HELD, WEIGHT_HELD, ARRAY_COUNT,
+) = range(15)  # fmt: skip
+"""Whole numbers of an array with lanes. ROWS_INSIDE is 0 where borders cannot be trimmed;
+INPUT_HELD and WEIGHT_HELD: words that a row of all banks holds, copies not counted."""
 
 (
     FIXED, FIXED_TRIMMED, PER_CYCLE, ADD, HOP_8, HOP_32, INPUT_READ, INPUT_WRITE, WEIGHT_READ,
@@ -35,6 +37,7 @@ from dcp_hw.scan import (
 BLOCK = 16
 MOST_SIZES = 1024
 FAR = 1 << 30
+MAX_ADDRESS = (1 << 15) - 1
 _LEADS = np.array([1, 2, 3, 4, 6])
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -76,6 +79,30 @@ def _tile_sizes(total: int, lanes: int, unit: int, out: np.ndarray) -> int:
 def _reloaded(base: int, times: int, groups: int, largest: int) -> int:
     """Words of `base` loaded `times` over, if the two tiles of a buffer stay at every turn."""
     return base + (times - 1) * max(0, base - 2 * groups * largest)
+
+
+@numba.njit(**COMPILED)
+def _input_room(g: np.ndarray, yt: int) -> int:
+    """Rows of an input bank that a tile can use: commands cannot say longer rows of an image.
+
+    Args:
+        yt: most steps along y.
+    """
+    if g[BYTES] or g[C4]:
+        return g[INPUT_ROWS]
+    rows = (yt - 1) * g[STRIDE] + (g[RT] - 1) * g[DILATION] + 1
+    return min(g[INPUT_ROWS], rows * (MAX_ADDRESS // (g[STRIDE] * BLOCK)))
+
+
+@numba.njit(**COMPILED)
+def _weight_words(g: np.ndarray) -> int:
+    """Words of all weights; those of a second operand begin anew in every row or column."""
+    depth = 1 if g[DEPTHWISE] == 1 else g[C]
+    if g[WEIGHTS] == ROWS:
+        return g[BATCH] * g[K] * _up(depth, BLOCK)
+    if g[WEIGHTS] == PACKED:
+        return _up(g[BATCH] * g[K] * depth * g[R] * g[S], BLOCK)
+    return g[BATCH] * _up(g[K], BLOCK) * depth * g[R] * g[S]
 
 
 @numba.njit(**COMPILED)
@@ -208,7 +235,8 @@ def _reads(
 ) -> tuple[float, float]:
     """Least rows read from all input and weight banks; sizes as in `_input_share`."""
     depth = 1 if g[DEPTHWISE] == 1 else ct
-    one = depth * g[RT] * g[ST] * g[WEIGHT_LOCAL]  # bytes of a bank for an output
+    local = g[WEIGHT_LOCAL] if g[WEIGHTS] == PACKED else g[CI]  # bytes from step to step
+    one = depth * g[RT] * g[ST] * local  # bytes of a bank for an output
     from_weight = 0.0
     if g[CHAIN] == INPUT_CHAIN:
         from_input = sweeps * (g[CHAIN_LENGTH] / BLOCK)
@@ -217,7 +245,7 @@ def _reads(
     if g[CHAIN] == WEIGHT_CHAIN:
         from_weight = sweeps * (g[CHAIN_LENGTH] / BLOCK)
     elif g[CHAIN] != INPUT_CHAIN and g[WEIGHTS] != TAPS and one > BLOCK:
-        from_weight = steps * (g[WEIGHT_LOCAL] / BLOCK)
+        from_weight = steps * (local / BLOCK)
     return from_input * a[INPUT_BANKS], from_weight * a[WEIGHT_BANKS]
 
 
@@ -256,8 +284,8 @@ def least(
     out_words = g[BATCH] * k_blocks * g[Y] * g[X]
     window_r = (g[R] - 1) * g[DILATION] + 1
     window_s = (g[S] - 1) * g[DILATION] + 1
-    depth = 1 if depthwise else g[C]
-    weight_base = _up(g[BATCH] * g[K] * depth * g[R] * g[S], BLOCK)
+    weight_base = _weight_words(g)
+    weight_room = g[WEIGHT_ROWS] * a[WEIGHT_HELD]
     params = 7 * k_blocks
     leads = len(_LEADS) if a[CUTTABLE] else 1
     best, best_cycles, best_nj = np.inf, 0.0, 0.0
@@ -331,7 +359,10 @@ def least(
                             * one_columns
                             * (1 if depthwise or g[C4] else _up(g[NC] * c[2], BLOCK))
                         )
+                        one = min(one, _input_room(g, y[2]) * a[INPUT_HELD])
                         one_weight = _up(g[NK] * k[2] * g[NC] * c[2] * g[R] * g[S], BLOCK)
+                        one_weight = g[BATCH] * min(one_weight, weight_room)
+                        one *= g[BATCH]
                         for order in range(3):
                             yx = y[0] * x[0]
                             input_words, weight_words = input_base, weight_base

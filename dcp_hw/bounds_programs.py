@@ -179,7 +179,7 @@ class PointBound:
             if self._rough(split, objective, steps) < roof:
                 g[list(_CAPACITY)] = self.rooms[split]
                 found = Least(*kernel.least(g, a, prices, goal, roof, _SIZES))
-                best = min(best, found)
+                best = found if found.value < best.value else best
         return best
 
 
@@ -192,6 +192,7 @@ def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> 
     a = np.zeros(kernel.ARRAY_COUNT, dtype=np.int64)
     axes, output, n = axes_of(design), design.output, split.lanes
     copies = {"input": 1, "weight": 1}
+    held_words = {name: _distinct_banks(problem, design, lanes, name) for name in copies}
     for axis, digits in enumerate(lanes):
         for loop, count in digits:
             for name, operand in design.operands:
@@ -202,6 +203,8 @@ def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> 
                     copies[name] *= min(count, problem.size(loop))
     if split.byte_input:  # every bank keeps one byte of a word
         copies["input"] *= split.ki if problem.depthwise else BLOCK
+        held_words["input"] = ceil_div(held_words["input"] * BLOCK,
+                                       split.ki if problem.depthwise else BLOCK)  # fmt: skip
     trimmable = problem.depthwise and problem.padding and max(n["y"], n["r"]) == 1
     values = {
         kernel.SETUP_WORDS: 7 + design.rows + design.cols,
@@ -216,10 +219,28 @@ def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> 
         kernel.DUP_WEIGHT: copies["weight"],
         kernel.ROWS_INSIDE: rows_inside(problem) if trimmable else 0,
         kernel.CUTTABLE: int(n["y"] == 1 < problem.y),
+        kernel.INPUT_HELD: held_words["input"],
+        kernel.WEIGHT_HELD: held_words["weight"],
     }
     for index, value in values.items():
         a[index] = value
     return a
+
+
+def _distinct_banks(problem: Problem, design: Design, lanes: Lanes, name: str) -> int:
+    """Banks of an operand that hold different elements, at most."""
+    axes, operand = axes_of(design), dict(design.operands)[name]
+    if axes.diagonal:
+        return operand.banks
+    found = 1
+    for axis, digits in enumerate(lanes):
+        if name in axes.shared[axis] or (operand.chains and axes.chain_axis == axis):
+            continue
+        if axis == 1 and operand.slots > 1:
+            found *= ceil_div(prod(count for _, count in digits), operand.slots)
+        else:
+            found *= prod(count for loop, count in digits if loop in problem.loops_of(name))
+    return found
 
 
 def _prices(
