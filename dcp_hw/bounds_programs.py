@@ -60,47 +60,66 @@ class Least(NamedTuple):
 NONE = Least(np.inf, np.inf, np.inf)
 
 
-def shaped_options(layer: Layer, design: Design, most: float) -> tuple[Problem, Options]:
+def shaped_options(
+    layer: Layer, design: Design, most: float, slack: float = np.inf
+) -> tuple[Problem, Options]:
     """The nest that the mapper takes and its lanes: pixels in a row unless rows need fewer steps.
 
     Args:
         most: lanes that need more steps are left out.
+        slack: as are those that need so many times the least steps.
     """
     flat, square = problem_of(layer), problem_of(layer, flat=False)
-    options = _lanes(flat, design, most)
+    options = _lanes(flat, design, most, slack)
     least = ceil_div(layer.macs, design.pes)
     if flat == square or (options and options[0][0] <= least):
         return flat, options
-    others = _lanes(square, design, most)
+    others = _lanes(square, design, most, slack)
     if others and (not options or others[0][0] < options[0][0]):
         return square, others
     return flat, options
 
 
-def _lanes(problem: Problem, design: Design, most: float) -> Options:
+def _lanes(problem: Problem, design: Design, most: float, slack: float) -> Options:
     """`lane_options` without lanes that need too many steps."""
     axes = axes_of(design)
     slots = (design.input.slots, design.weight.slots)
+    if problem.activation_weights:  # which lanes are sensible depends on all of them
+        options = [x for x in lane_options(problem, design) if x[0] <= most]
+        return [x for x in options if x[0] <= slack * options[0][0]]
+    found: Options = []
+    for steps, lanes in _by_steps(problem, design, most):
+        if found and steps > slack * found[0][0] * _ROUNDED:
+            break
+        try:
+            split = split_lanes(problem, axes, slots, mapping_of(lanes, axes, problem))
+        except Unmappable:
+            continue
+        if placeable(problem, axes, split):
+            found.append((least_steps(problem, split), lanes, split))
+    return sorted(found, key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
+
+
+def _by_steps(problem: Problem, design: Design, most: float) -> list[tuple[float, Lanes]]:
+    """Lanes of two axes, no loop twice, with their steps; fewest first."""
+    axes = axes_of(design)
     loops = LOOPS.replace("c", "") if problem.depthwise else LOOPS
     sizes = {loop: problem.size(loop) for loop in loops}
     whole = problem.batch * prod(sizes.values())
-    if problem.activation_weights:  # which lanes are sensible depends on all of them
-        return [x for x in lane_options(problem, design) if x[0] <= most]
     firsts, seconds = ([(x, {loop for loop, _ in x}, _saved(sizes, x))
                         for x in axis_options(problem, design, axes, axis)]
                        for axis in (0, 1))  # fmt: skip
-    found: Options = []
-    for one, names, saved in firsts:
-        for two, others, more in seconds:
-            if whole * saved * more > most * 1.000001 or names & others:
-                continue
-            try:
-                split = split_lanes(problem, axes, slots, mapping_of((one, two), axes, problem))
-            except Unmappable:
-                continue
-            if placeable(problem, axes, split):
-                found.append((least_steps(problem, split), (one, two), split))
-    return sorted(found, key=lambda item: (item[0], len(item[1][0]) + len(item[1][1])))
+    found = [
+        (whole * saved * more, (one, two))
+        for one, names, saved in firsts
+        for two, others, more in seconds
+        if whole * saved * more <= most * _ROUNDED and not names & others
+    ]
+    return sorted(found, key=lambda item: item[0])
+
+
+_ROUNDED = 1.000001
+"""Of steps that are products of shares."""
 
 
 def _saved(sizes: Mapping[str, int], digits: Digits) -> float:
@@ -136,14 +155,17 @@ class PointBound:
         self.ways: list[tuple[int, Ints, Ints]] = []
         most = max(self._most_steps(x, roof) for x, roof in limits.items())
         trimmed = rows_inside(problem) / (problem.y * problem.r) if problem.depthwise else 1.0
-        problem, options = shaped_options(layer, design, most / trimmed)
+        problem, options = shaped_options(layer, design, most / trimmed, slack / trimmed)
         most = min(most, slack * options[0][0]) if options else 0.0
+        of_design = _of_design(design)
         for steps, lanes, split in options:
-            a = _array(problem, design, lanes, split)
-            if a[kernel.ROWS_INSIDE]:
-                steps = steps // (problem.y * problem.r) * int(a[kernel.ROWS_INSIDE])
+            inside = rows_inside(problem) if _trimmable(problem, split) else 0
+            if inside:
+                steps = steps // (problem.y * problem.r) * inside
             if steps <= most:
                 g = constants(problem, design, lanes, split, int32=False)
+                a = _array(problem, design, lanes, split) + of_design
+                a[kernel.ROWS_INSIDE] = inside
                 self.ways.append((steps, g, a))
 
     def _rough(self, split: int, objective: str, steps: float) -> float:
@@ -187,12 +209,32 @@ BELOW = -1
 """Instead of a split: every price the least of all splits, every memory the largest."""
 
 
-def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> Ints:
-    """What the kernel has to know of an array with lanes."""
+def _trimmable(problem: Problem, split: LaneSplit) -> bool:
+    """Whether rows of padding may be left out."""
+    lanes = split.lanes
+    return bool(problem.depthwise and problem.padding and max(lanes["y"], lanes["r"]) == 1)
+
+
+def _of_design(design: Design) -> Ints:
+    """What the kernel has to know of an array, whatever the lanes; zero elsewhere."""
     a = np.zeros(kernel.ARRAY_COUNT, dtype=np.int64)
-    axes, output, n = axes_of(design), design.output, split.lanes
+    output = design.output
+    a[kernel.SETUP_WORDS] = 7 + design.rows + design.cols
+    a[kernel.INPUT_BANKS] = design.input.banks
+    a[kernel.WEIGHT_BANKS] = design.weight.banks
+    a[kernel.OUT_PER_RUN] = output.banks * max(output.chain_length, 1)
+    a[kernel.ADDS] = 0 if adder_in_pe(design) else design.tree_adds_per_step + design.exits
+    a[kernel.PES] = design.pes
+    a[kernel.HOPS_8] = design.input.link_registers + design.weight.link_registers
+    a[kernel.HOPS_32] = output.link_registers
+    return a
+
+
+def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> Ints:
+    """What the kernel has to know of lanes on an array; zero elsewhere."""
+    a = np.zeros(kernel.ARRAY_COUNT, dtype=np.int64)
+    axes, n = axes_of(design), split.lanes
     copies = {"input": 1, "weight": 1}
-    held_words = {name: _distinct_banks(problem, design, lanes, name) for name in copies}
     for axis, digits in enumerate(lanes):
         for loop, count in digits:
             for name, operand in design.operands:
@@ -201,29 +243,14 @@ def _array(problem: Problem, design: Design, lanes: Lanes, split: LaneSplit) -> 
                 apart = apart and (axis == 0 or operand.slots == 1)
                 if apart and loop not in problem.loops_of(name):
                     copies[name] *= min(count, problem.size(loop))
+    held_words = {name: _distinct_banks(problem, design, lanes, name) for name in copies}
     if split.byte_input:  # every bank keeps one byte of a word
-        copies["input"] *= split.ki if problem.depthwise else BLOCK
-        held_words["input"] = ceil_div(held_words["input"] * BLOCK,
-                                       split.ki if problem.depthwise else BLOCK)  # fmt: skip
-    trimmable = problem.depthwise and problem.padding and max(n["y"], n["r"]) == 1
-    values = {
-        kernel.SETUP_WORDS: 7 + design.rows + design.cols,
-        kernel.INPUT_BANKS: design.input.banks,
-        kernel.WEIGHT_BANKS: design.weight.banks,
-        kernel.OUT_PER_RUN: output.banks * max(output.chain_length, 1),
-        kernel.ADDS: 0 if adder_in_pe(design) else design.tree_adds_per_step + design.exits,
-        kernel.PES: design.pes,
-        kernel.HOPS_8: design.input.link_registers + design.weight.link_registers,
-        kernel.HOPS_32: output.link_registers,
-        kernel.DUP_INPUT: copies["input"],
-        kernel.DUP_WEIGHT: copies["weight"],
-        kernel.ROWS_INSIDE: rows_inside(problem) if trimmable else 0,
-        kernel.CUTTABLE: int(n["y"] == 1 < problem.y),
-        kernel.INPUT_HELD: held_words["input"],
-        kernel.WEIGHT_HELD: held_words["weight"],
-    }
-    for index, value in values.items():
-        a[index] = value
+        bytes_used = split.ki if problem.depthwise else BLOCK
+        copies["input"] *= bytes_used
+        held_words["input"] = ceil_div(held_words["input"] * BLOCK, bytes_used)
+    a[kernel.DUP_INPUT], a[kernel.DUP_WEIGHT] = copies["input"], copies["weight"]
+    a[kernel.INPUT_HELD], a[kernel.WEIGHT_HELD] = held_words["input"], held_words["weight"]
+    a[kernel.CUTTABLE] = int(n["y"] == 1 < problem.y)
     return a
 
 
