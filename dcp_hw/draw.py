@@ -37,6 +37,7 @@ def random_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> D
             cols,
             held=rng.choice(("chain", "chain", "port")),
             chain_axis=rng.choice((1, 2)),
+            gapless=True,
             **settings,
         )
         if isinstance(design, Design) and axes_of(design).other is None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sim.faults import ProgramFault
-from sim.iss_array import Array, OutputMemory
+from sim.iss_array import OutputMemory
 from sim.iss_memory import LaneTable, OperandMemory, ParamMemory
 from sim.iss_store import StoreUnit
+from sim.iss_window import array_of
 from sim.stream import DROPPED, Bytes, build_stream, load_words, scatter
 from tensorlib.design import Design
 from tensorlib.program import (
@@ -74,7 +75,7 @@ class _Machine:
     def __init__(self, design: Design, memory: Bytes) -> None:
         self.design = design
         self.memory = memory
-        self.array = Array(design)
+        self.array = array_of(design)
         self.operands = {n: OperandMemory(design, n, o) for n, o in design.operands}
         self.params = ParamMemory(design)
         self.output = OutputMemory(design)
@@ -190,7 +191,7 @@ class _Machine:
         assert self.table is not None
         if self.taken[command.output_buffer] == "free":
             self.output.written[command.output_buffer] = False
-        enabled = self.table.enabled(command.limits)
+        enabled = self.table.enabled(command.limits, command.bounds[0])
         self.counters.update(
             self.array.run(self.config, command, enabled, self.operands, self.output)
         )

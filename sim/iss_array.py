@@ -111,7 +111,9 @@ class Array:
             self._table(name, config, command, operands[name], sums) for name in ("input", "weight")
         ]
         run = prod(command.bounds[: config.run_depth])
-        first = _nest(command.bounds, config.output_strides, command.output_base, config.run_depth)
+        first = nest_addresses(
+            command.bounds, config.output_strides, command.output_base, config.run_depth
+        )
         partial = self._partial(config, command)
         chain = self.design.output.chain_length
         if chain:
@@ -119,11 +121,11 @@ class Array:
             address = ((first[:, None] + drain) & ADDRESS_MASK).reshape(-1)
             interval = max(run, config.sweep_min)
             when = (np.arange(len(first))[:, None] * interval + np.arange(chain)).reshape(-1)
-            _check_distance(address, when, when)
+            check_distance(address, when, when)
         else:
             address = first & ADDRESS_MASK
             when = np.arange(len(first)) * run
-            _check_distance(address, when, when + run - 1)
+            check_distance(address, when, when + run - 1)
         if int(address.max()) >= self.design.output.words:
             raise ProgramFault(
                 f"output word {int(address.max())} is used; banks have {self.design.output.words}"
@@ -173,7 +175,7 @@ class Array:
             int(loop >= config.run_depth and config.reduction_mask >> loop & 1)
             for loop in range(len(command.bounds))
         ]
-        index = _nest(command.bounds, strides, int(command.accumulate), config.run_depth)
+        index = nest_addresses(command.bounds, strides, int(command.accumulate), config.run_depth)
         return np.asarray(index != 0)
 
     def _table(
@@ -188,15 +190,15 @@ class Array:
         length = memory.operand.chain_length
         if length:
             fill = getattr(config, f"{name}_fill_stride")
-            start = _nest(command.bounds, strides, base, config.sweep_depth)
+            start = nest_addresses(command.bounds, strides, base, config.sweep_depth)
             reads = start[:, None] + np.arange(length) * fill
             address = (start[:, None] + (length - 1 - wiring.position[pes]) * fill) & ADDRESS_MASK
             sweep = prod(command.bounds[: config.sweep_depth])
             index = np.repeat(np.arange(len(start)), sweep)
-            rows_read = _changes((reads & ADDRESS_MASK).reshape(-1) // ROW_BYTES)
+            rows_read = changes((reads & ADDRESS_MASK).reshape(-1) // ROW_BYTES)
         else:
-            every = _nest(command.bounds, strides, base, 0) & ADDRESS_MASK
-            rows_read = _changes(every // ROW_BYTES)
+            every = nest_addresses(command.bounds, strides, base, 0) & ADDRESS_MASK
+            rows_read = changes(every // ROW_BYTES)
             used = np.zeros(ADDRESS_MASK + 1, dtype=np.bool_)
             used[every] = True
             unique = np.flatnonzero(used)
@@ -300,7 +302,7 @@ class Array:
             written[words] |= ~again
 
 
-def _nest(bounds: Sequence[int], strides: Sequence[int], base: int, depth: int) -> Ints:
+def nest_addresses(bounds: Sequence[int], strides: Sequence[int], base: int, depth: int) -> Ints:
     """base + sum of index * stride over the loops from `depth` outwards, in step order."""
     address = np.array([base], dtype=np.int64)
     for loop in reversed(range(depth, len(bounds))):
@@ -308,12 +310,12 @@ def _nest(bounds: Sequence[int], strides: Sequence[int], base: int, depth: int) 
     return address
 
 
-def _changes(rows: Ints) -> int:
+def changes(rows: Ints) -> int:
     """Rows that differ from the one before; the first one does."""
     return 1 + int(np.count_nonzero(np.diff(rows)))
 
 
-def _check_distance(address: Ints, first: Ints, last: Ints) -> None:
+def check_distance(address: Ints, first: Ints, last: Ints) -> None:
     """Nothing; uses of a word, each from `first` to `last`, must lie 3 steps apart."""
     order = np.lexsort((first, address))
     same = np.diff(address[order]) == 0

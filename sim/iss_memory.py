@@ -26,6 +26,7 @@ class LaneTable:
                 f" {design.rows} + {design.cols}"
             )
         self.lanes = lanes
+        self.window = design.window
 
     def place(self, tensor: str, lane: tuple[int, int]) -> tuple[int, int, int, int, int]:
         """Lower bounds a, b, c, base and byte select of a bank with entries `lane`."""
@@ -38,13 +39,21 @@ class LaneTable:
         a, b, c = (total(field, COORDINATE_MASK) for field in "abc")
         return a, b, c, total("base", BASE_MASK), total("select", 15)
 
-    def enabled(self, limits: tuple[int, ...]) -> NDArray[np.bool_]:
-        """PEs, row by row, whose digits are all in 0 .. limit - 1."""
+    def enabled(self, limits: tuple[int, ...], steps: int) -> NDArray[np.bool_]:
+        """PEs, row by row, whose digits are all in 0 .. limit - 1.
+
+        With windows `steps x PEs`: at step n of loop 0 a digit is n times its step more.
+        """
         one, two = (
             np.array([lane.digits for lane in axis], dtype=np.int64)
             for axis in (self.lanes.axis1, self.lanes.axis2)
         )
         digits = (one[:, None] + two[None]).astype(np.int8)  # modulo 2^8, two's complement
+        if self.window is not None:
+            moved = np.arange(steps)[:, None] * np.array(self.window)
+            moving = digits.astype(np.int64) + moved[:, None, None]
+            inside = (moving >= 0) & (moving < np.array(limits))
+            return np.asarray(inside.all(axis=3).reshape(steps, -1))
         inside = (digits >= 0) & (digits < np.array(limits))
         return np.asarray(inside.all(axis=2).reshape(-1))
 

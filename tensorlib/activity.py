@@ -98,7 +98,11 @@ class Activity:
             return
         steps = prod(command.bounds)
         self.total["step"] += steps
-        self.total["mac"] += steps * self._enabled(command.limits)
+        if design.window is None:
+            self.total["mac"] += steps * self._enabled(command.limits)
+        else:
+            sweep = command.bounds[0]
+            self.total["mac"] += steps // sweep * self._enabled(command.limits, sweep)
         for tensor in ("input", "weight"):
             banks = getattr(design, tensor).banks
             self.total[f"{tensor}_read"] += banks * self._rows_read(tensor, command)
@@ -114,9 +118,9 @@ class Activity:
         if design.chain_tensor:
             self.total["sweep"] += prod(command.bounds[config.sweep_depth :])
 
-    def _enabled(self, limits: tuple[int, ...]) -> int:
-        """PEs whose digits are all within the limits."""
-        key = ("enabled", *limits)
+    def _enabled(self, limits: tuple[int, ...], sweep: int = 1) -> int:
+        """PEs whose digits are all within the limits; with windows, steps of PEs in a sweep."""
+        key = ("enabled", sweep, *limits)
         if key not in self._cache:
             assert self.lanes is not None
             one, two = (
@@ -124,8 +128,10 @@ class Activity:
                 for axis in (self.lanes.axis1, self.lanes.axis2)
             )
             digit = ((one[:, None] + two[None] + 128) & 255) - 128
+            moves = np.arange(sweep)[:, None] * np.array(self.design.window or (0,) * 4)
+            digit = digit + moves[:, None, None]
             inside = (digit >= 0) & (digit < np.array(limits))
-            self._cache[key] = int(np.count_nonzero(inside.all(axis=2)))
+            self._cache[key] = int(np.count_nonzero(inside.all(axis=3)))
         return self._cache[key]
 
     def _rows_read(self, tensor: str, command: Exec) -> int:

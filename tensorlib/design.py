@@ -73,7 +73,10 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """PEs of one skew whose products are summed, `delay` cycles after the stage before."""
+    """PEs whose products are summed, `delay` cycles after the stage before.
+
+    They have one skew, except in a design with a `window`.
+    """
 
     pes: tuple[Pe, ...]
     delay: int
@@ -81,7 +84,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Stages whose sum goes to output bank `bank`."""
+    """Stages whose sum goes to output bank `bank`, in step with PE `head`."""
 
     bank: int
     stages: tuple[Stage, ...]
@@ -90,6 +93,11 @@ class Exit:
     def pes(self) -> tuple[Pe, ...]:
         """All PEs that it sums."""
         return tuple(pe for stage in self.stages for pe in stage.pes)
+
+    @property
+    def head(self) -> Pe:
+        """First PE of the last stage, whose skew is the exit's."""
+        return self.stages[-1].pes[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,7 @@ class Design:
     in_bits: int = 128
     out_bits: int = 128
     loops: int = LOOPS
+    window: tuple[int, ...] | None = None  # per digit, its change per step of loop 0
     stt: Mapping[str, Any] = field(default_factory=dict, compare=False)  # provenance
 
     def __post_init__(self) -> None:

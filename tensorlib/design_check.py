@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from tensorlib.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from tensorlib.design import Design, Operand, Output, Pe
+    from tensorlib.design import Design, Exit, Operand, Output, Pe
 
 MAX_AXIS = 1024
 MAX_ROWS = 4096  # 16-bit byte addresses
 MAX_WORDS = 1 << 16
 MAX_PARAM_ROWS = 256
 MAX_LANE = 4095
+MAX_WINDOW_STEP = 7
+DIGITS = 4
 
 
 def check(design: Design) -> None:
@@ -42,12 +44,24 @@ def check(design: Design) -> None:
         raise AnalysisError(f"skew must be {design.rows} x {design.cols}")
     if min(min(row) for row in design.skew) < 0:
         raise AnalysisError("skew must be >= 0")
+    _check_window(design)
     for name, operand in design.operands:
         _check_operand(design, f"tensors.{name}", operand)
     _check_output(design, design.output)
     chained = [n for n in ("input", "weight", "output") if getattr(design, n).temporal == "chain"]
     if len(chained) > 1:
         raise AnalysisError(f"at most one tensor may be a chain, got {' and '.join(chained)}")
+
+
+def _check_window(design: Design) -> None:
+    if design.window is None:
+        return
+    if len(design.window) != DIGITS:
+        raise AnalysisError(f"window.steps needs {DIGITS} entries, got {list(design.window)}")
+    for step in design.window:
+        _within("window.steps", step, -MAX_WINDOW_STEP, MAX_WINDOW_STEP)
+    if design.chain_tensor is not None:
+        raise AnalysisError(f"a design with a window has no chains, got {design.chain_tensor}")
 
 
 def _check_operand(design: Design, name: str, operand: Operand) -> None:
@@ -90,7 +104,9 @@ def _check_links(design: Design, name: str, operand: Operand) -> None:
     for link in operand.links:
         _in_array(design, f"{name}.links", (link.source, link.target))
         difference = _skew(design, link.target) - _skew(design, link.source)
-        if link.delay != difference or difference < 0:
+        if design.window is not None:
+            _within(f"{name}.links delay", link.delay, 0, MAX_AXIS)
+        elif link.delay != difference or difference < 0:
             raise AnalysisError(
                 f"{name}.links {link.source} -> {link.target}: delay {link.delay} must be the"
                 f" skew difference ({difference}) and >= 0"
@@ -132,27 +148,32 @@ def _check_output(design: Design, output: Output) -> None:
         _check_chains(design, f"{name}.chains", pes, rising=False)
         return
     for exit_ in output.exits:
-        if not exit_.stages:
-            raise AnalysisError(f"{name}: exit {exit_.bank} has no stage")
-        before = None
-        for stage in exit_.stages:
-            if not stage.pes:
-                raise AnalysisError(f"{name}: a stage of exit {exit_.bank} has no PE")
-            _in_array(design, f"{name}.exits", stage.pes)
-            skews = {_skew(design, pe) for pe in stage.pes}
-            if len(skews) > 1:
-                raise AnalysisError(
-                    f"{name}: a stage of exit {exit_.bank} has skews {sorted(skews)}"
-                )
-            (skew,) = skews
-            expected = 0 if before is None else skew - before
-            if stage.delay != expected or expected < 0:
-                raise AnalysisError(
-                    f"{name}: a stage of exit {exit_.bank} has delay {stage.delay}; it must be"
-                    f" the skew difference ({expected}) and >= 0"
-                )
-            before = skew
+        _check_exit(design, name, exit_)
     _partition(design, f"{name}.exits", [pe for exit_ in output.exits for pe in exit_.pes])
+
+
+def _check_exit(design: Design, name: str, exit_: Exit) -> None:
+    if not exit_.stages:
+        raise AnalysisError(f"{name}: exit {exit_.bank} has no stage")
+    before = None
+    for n, stage in enumerate(exit_.stages):
+        if not stage.pes:
+            raise AnalysisError(f"{name}: a stage of exit {exit_.bank} has no PE")
+        _in_array(design, f"{name}.exits", stage.pes)
+        if design.window is not None:
+            _within(f"{name}.exits delay of stage {n}", stage.delay, 0, MAX_AXIS if n else 0)
+            continue
+        skews = {_skew(design, pe) for pe in stage.pes}
+        if len(skews) > 1:
+            raise AnalysisError(f"{name}: a stage of exit {exit_.bank} has skews {sorted(skews)}")
+        (skew,) = skews
+        expected = 0 if before is None else skew - before
+        if stage.delay != expected or expected < 0:
+            raise AnalysisError(
+                f"{name}: a stage of exit {exit_.bank} has delay {stage.delay}; it must be"
+                f" the skew difference ({expected}) and >= 0"
+            )
+        before = skew
 
 
 def _check_chains(

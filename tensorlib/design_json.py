@@ -39,6 +39,7 @@ def to_dict(design: Design) -> Json:
             "output": _output_dict(design.output),
         },
         "params": {"rows": design.param_rows},
+        **({} if design.window is None else {"window": {"steps": list(design.window)}}),
     }
 
 
@@ -113,12 +114,14 @@ def from_dict(values: Any) -> Design:
         raise AnalysisError(f"design.json must hold an object, got {type(values).__name__}")
     if values.get("schema") != SCHEMA:
         raise AnalysisError(f"schema must be {SCHEMA}, got {values.get('schema')!r}")
-    top = _fields("design", values, _TOP)
+    windowed = "window" in values
+    top = _fields("design", values, _TOP | ({"window": dict} if windowed else {}))
     array = _fields("array", top["array"], {"rows": int, "cols": int})
     widths = _fields("widths", top["widths"], {"data": int, "acc": int})
     bus = _fields("bus", top["bus"], {"in_bits": int, "out_bits": int})
     tensors = _fields("tensors", top["tensors"], {"input": dict, "weight": dict, "output": dict})
     params = _fields("params", top["params"], {"rows": int})
+    window = _fields("window", top["window"], {"steps": list}) if windowed else None
     return Design(
         name=top["name"],
         stt=top["stt"],
@@ -129,6 +132,7 @@ def from_dict(values: Any) -> Design:
         in_bits=bus["in_bits"],
         out_bits=bus["out_bits"],
         loops=top["loops"],
+        window=_integers("window.steps", window["steps"]) if window else None,
         skew=tuple(_integers("skew", row) for row in top["skew"]),
         input=_operand("tensors.input", tensors["input"]),
         weight=_operand("tensors.weight", tensors["weight"]),

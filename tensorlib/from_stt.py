@@ -3,10 +3,11 @@
     analysis = analyse(op, selected, T)  ->  per tensor: own / multicast / systolic along each axis,
     a diagonal, a chain  ->  `elaborate`  ->  `Design`
 
-In a design a link is as late as its ends are skewed apart (docs/hardware.md, section 3), so PEs
-share a tensor if they use one element in the same local step. That covers every array whose PEs
-work without gaps (`u` with one non-zero entry), except where an element is handed to a neighbour
-for another local step, as windows along `x` hand on pixels from tap to tap.
+An array *without gaps* has links as late as their ends are skewed apart, so PEs share a tensor if
+they use one element in the same local step; its PEs are enabled for a whole EXEC (`interconnect`).
+That is every array whose `u` has one non-zero entry, except where an element is handed to a
+neighbour for another local step, as windows along `x` hand on pixels from tap to tap. These and
+all others are arrays with a *window* per PE (`tensorlib/windows.py`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from tensorlib.elaborate import OperandSpec, OutputSpec, elaborate
 from tensorlib.op import Operator
 from tensorlib.reuse import Analysis, TensorReuse, analyse, skew_vector
 from tensorlib.stt import Stt
+from tensorlib.windows import window_design
 
 Held = Literal["chain", "port"]
 
 
 @dataclass(frozen=True, slots=True)
 class NotGenerated:
-    """A transformation that no design is made of (yet), and why."""
+    """A transformation that no design (or none without gaps) is made of, and why."""
 
     reason: str
 
@@ -64,9 +66,13 @@ def design_from_stt(
     held: Held = "chain",
     chain_axis: int | None = None,
     slots: tuple[int, int] = (1, 1),
+    gapless: bool = False,
     **settings: Any,
 ) -> Design | NotGenerated:
     """The array of a space-time transformation, with `rows` x `cols` PEs.
+
+    Where there is none without gaps, an array with a window per PE, in which a tensor that stays
+    is repeated by ports; `held`, `chain_axis` and `slots` do not concern it.
 
     The first input of `op` is the design's input, the second its weight. The matrix (after
     mirroring), the label and the selected loops go into `stt`.
@@ -81,12 +87,20 @@ def design_from_stt(
         chain_axis: 1 or 2, along which chains run; by default the shorter axis, then the one
             with less skew.
         slots: ports along axis 2 that share a bank, of input and weight.
+        gapless: no array with windows.
         settings: further arguments of `elaborate`.
     Raises: `AnalysisError` for a wrong selection, a singular matrix, or sizes that no design has.
     """
-    wires = interconnect(analyse(op, selected, matrix))
+    given = analyse(op, selected, matrix)
+    wires = interconnect(given)
     if isinstance(wires, NotGenerated):
-        return wires
+        if gapless or _never(given):
+            return wires
+        analysis = _mirrored(given)
+        return window_design(
+            analysis, _skew(analysis), rows, cols, depth=depth, words=words,
+            name=name or _name(analysis.label(), rows, cols), **settings,
+        )  # fmt: skip
     analysis = wires.analysis
     label = analysis.label()
     axis: int | None = None
@@ -101,7 +115,7 @@ def design_from_stt(
         for n, kinds in enumerate(wires.kinds[:2])
     ]  # fmt: skip
     return elaborate(
-        name or f"{label.lower().replace('-', '_')}_{rows}x{cols}",
+        name or _name(label, rows, cols),
         rows,
         cols,
         input=operands[0],
@@ -120,9 +134,13 @@ def design_from_stt(
     )  # fmt: skip
 
 
+def _name(label: str, rows: int, cols: int) -> str:
+    return f"{label.lower().replace('-', '_')}_{rows}x{cols}"
+
+
 def interconnect(analysis: Analysis) -> Interconnect | NotGenerated:
-    """How the tensors lie along the axes of the array, or why it is not generated."""
-    if reason := _array_reason(analysis):
+    """How tensors lie along the axes of an array without gaps, or why there is none."""
+    if reason := _never(analysis) or _gaps(analysis):
         return NotGenerated(reason)
     analysis = _mirrored(analysis)
     skew = _skew(analysis)
@@ -130,7 +148,7 @@ def interconnect(analysis: Analysis) -> Interconnect | NotGenerated:
     diagonals: list[Pe | None] = []
     held = [n for n, reuse in enumerate(analysis.tensors.values()) if reuse.kind == "stationary"]
     if len(held) > 1:
-        return NotGenerated("not generated yet: two tensors held in the PEs at once")
+        return NotGenerated("two tensors held in the PEs at once")
     for reuse in analysis.tensors.values():
         if reason := _tensor_reason(reuse, skew):
             return NotGenerated(reason)
@@ -146,20 +164,28 @@ def interconnect(analysis: Analysis) -> Interconnect | NotGenerated:
     )
 
 
-def _array_reason(analysis: Analysis) -> str | None:
+def _never(analysis: Analysis) -> str | None:
+    """Why there is no design at all; None if there is one."""
     inputs = len(analysis.tensors) - 1
     if inputs != 2:
         return f"not generated yet: a PE multiplies two operands, {analysis.op.name} has {inputs}"
     if not analysis.stt.unimodular:
         return f"not generated yet: det(T) = {analysis.stt.det}, PEs work in some cycles only"
+    if analysis.skew_loop is None:
+        return f"not generated yet: no entry of T^-1 e_t = {analysis.u} is 1 or -1"
+    return None
+
+
+def _gaps(analysis: Analysis) -> str | None:
+    """Why PEs cannot all work without gaps; None if they can."""
     if not analysis.keeps_pes_busy:
-        return "not generated yet: T^-1 e_t has several non-zero entries, PEs idle between sweeps"
+        return "T^-1 e_t has several non-zero entries, PEs idle between sweeps"
     return None
 
 
 def _tensor_reason(reuse: TensorReuse, skew: Pe) -> str | None:
-    """Why links of this tensor cannot be built; None if they can."""
-    what = f"not generated yet: {reuse.tensor} is shared along"
+    """Why this tensor needs windows; None if it does not."""
+    what = f"{reuse.tensor} is shared along"
     if not reuse.axis_aligned:
         return f"{what} two directions, but not along the axes"
     if reuse.long_link:

@@ -65,7 +65,8 @@ class Activity(design: Design) extends Module {
   private val started = RegNext(io.start, false.B)
   private val bySkew = design.positions.zipWithIndex.groupBy { case (pe, _) => design.skewOf(pe) }.toSeq.sortBy(_._1)
   private val macs = bySkew.map { case (skew, members) =>
-    val enabled = RegEnable(PopCount(members.map { case (_, n) => io.enable(n) }), started)
+    val count = PopCount(members.map { case (_, n) => io.enable(n) })
+    val enabled = if (design.window.isEmpty) RegEnable(count, started) else RegNext(count)
     Mux(io.steps(skew + 2), enabled, 0.U)
   }
   private val mac = counter(macs.reduce(_ +& _))

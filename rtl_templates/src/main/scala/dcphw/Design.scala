@@ -28,10 +28,10 @@ case class Operand(
   val chainLength: Int = if (isChain) chains.head.size else 0
 }
 
-/** PEs whose products are added, `delay` registers after the stage before. */
+/** PEs whose products are added, `delay` registers after the stage before; of one skew unless the design has windows. */
 case class Stage(pes: Seq[Position], delay: Int)
 
-/** One output port without a drain chain: stages in order of accumulation. */
+/** One output port without a drain chain: stages in order of accumulation. It works in step with the first PE of the last one. */
 case class Exit(bank: Int, stages: Seq[Stage])
 
 /** One output port with a drain chain, exit PE first. */
@@ -63,7 +63,8 @@ case class Design(
     input: Operand,
     weight: Operand,
     output: Output,
-    paramRows: Int
+    paramRows: Int,
+    window: Option[Seq[Int]]
 ) {
   require(rows >= 1 && cols >= 1, s"array must be at least 1 x 1, got $rows x $cols")
   require(Set(32, 64, 128)(busInBits), s"bus.in_bits must be 32, 64 or 128, got $busInBits")
@@ -83,6 +84,11 @@ case class Design(
   val held: Option[Operand] = operands.find(_.isChain)
   private val chained = operands.filter(_.isChain).map(_.name) ++ (if (output.isChain) Seq("output") else Seq())
   require(chained.size <= 1, s"at most one tensor can be a chain, got ${chained.mkString(" and ")}")
+  for (steps <- window) {
+    require(steps.size == Words.digits, s"window.steps needs ${Words.digits} entries, got ${steps.size}")
+    require(steps.forall(_.abs <= 7), s"window.steps must be -7 .. 7, got ${steps.mkString(", ")}")
+    require(chained.isEmpty, s"a design with windows has no chains, got ${chained.mkString(" and ")}")
+  }
   operands.foreach(checkOperand)
   checkOutput()
 
@@ -118,7 +124,9 @@ case class Design(
     val sources = if (operand.isChain) operand.chains.flatten else operand.ports.map(_.pe) ++ operand.links.map(_.to)
     for ((pe, n) <- countOf(sources)) require(n == 1, s"$name: PE $pe needs exactly one source, has $n")
     countOf(operand.links.map(_.from))
-    for (link <- operand.links)
+    for (link <- operand.links if window.isDefined)
+      require(link.delay >= 0, s"$name: link ${link.from} to ${link.to} has delay ${link.delay}")
+    for (link <- operand.links if window.isEmpty)
       require(
         link.delay == skewOf(link.to) - skewOf(link.from) && link.delay >= 0,
         s"$name: link ${link.from} to ${link.to} has delay ${link.delay}, the skews differ by ${skewOf(link.to) - skewOf(link.from)}"
@@ -161,7 +169,15 @@ case class Design(
       require(n == 1, s"output: PE $pe must be in exactly one exit stage or drain chain, is in $n")
     if (output.isChain) require(stages.map(_.size).distinct.size == 1, "output: chains must be of one length")
     else
-      for (exit <- output.exits; (stage, n) <- exit.stages.zipWithIndex) {
+      for (exit <- output.exits; (stage, n) <- exit.stages.zipWithIndex if window.isDefined) {
+        require(stage.pes.nonEmpty, s"output: stage $n of exit ${exit.bank} has no PE")
+        require(
+          stage.delay >= 0 && (n > 0 || stage.delay == 0),
+          s"output: stage $n of exit ${exit.bank} has delay ${stage.delay}"
+        )
+      }
+    if (!output.isChain)
+      for (exit <- output.exits; (stage, n) <- exit.stages.zipWithIndex if window.isEmpty) {
         val skews = stage.pes.map(skewOf).distinct
         require(skews.size == 1, s"output: PEs of stage $n of exit ${exit.bank} have skews ${skews.mkString(", ")}")
         val needed = if (n == 0) 0 else skews.head - skewOf(exit.stages(n - 1).pes.head)
@@ -225,7 +241,8 @@ object Design {
       operand("input", v("tensors")("input")),
       operand("weight", v("tensors")("weight")),
       output(v("tensors")("output")),
-      v("params")("rows").num.toInt
+      v("params")("rows").num.toInt,
+      v.obj.get("window").map(_("steps").arr.toSeq.map(_.num.toInt))
     )
   }
 }

@@ -3,7 +3,7 @@ package dcphw
 import chisel3._
 import chisel3.util._
 
-/** Lane tables of both axes; gives each bank its place and each PE its enable. */
+/** Lane tables of both axes; gives each bank its place and each PE its enable: for a whole EXEC, or step by step. */
 class LaneTable(design: Design) extends Module {
   private val entries = design.rows + design.cols
   val io = IO(new Bundle {
@@ -13,6 +13,7 @@ class LaneTable(design: Design) extends Module {
     val weight = Output(Vec(design.weight.banks, new LaneSide))
     val start = Input(Bool())
     val limits = Input(Vec(Words.digits, UInt(Words.limitBits.W)))
+    val step = design.window.map(_ => Input(Vec(design.skewMax + 1, UInt(16.W)))) // loop 0, k cycles after the sequencer
     val enable = Output(Vec(design.rows * design.cols, Bool()))
   })
   private val table = Reg(Vec(entries, UInt(Words.bits.W)))
@@ -35,11 +36,21 @@ class LaneTable(design: Design) extends Module {
 
   for ((enable, pe) <- io.enable.zip(design.positions)) {
     val held = RegInit(false.B)
-    when(io.start) {
-      held := VecInit(Seq.tabulate(Words.digits) { n =>
-        val digit = axis1(pe.row).digits(n) + axis2(pe.col).digits(n)
-        !digit(Words.digitBits - 1) && digit < io.limits(n)
-      }).asUInt.andR
+    design.window match {
+      case None =>
+        when(io.start) {
+          held := VecInit(Seq.tabulate(Words.digits) { n =>
+            val digit = axis1(pe.row).digits(n) + axis2(pe.col).digits(n)
+            !digit(Words.digitBits - 1) && digit < io.limits(n)
+          }).asUInt.andR
+        }
+      case Some(steps) =>
+        held := VecInit(Seq.tabulate(Words.digits) { n =>
+          val digit = axis1(pe.row).digits(n) + axis2(pe.col).digits(n)
+          val first = RegEnable(digit, commit).suggestName(s"digit_${pe}_$n")
+          val now = first.asSInt +& io.step.get(design.skewOf(pe)).zext * steps(n).S
+          now >= 0.S && now < io.limits(n).zext
+        }).asUInt.andR
     }
     enable := held
   }

@@ -14,6 +14,7 @@ class Sequencer(design: Design) extends Module {
     val weightFull = Input(Vec(2, Bool()))
     val outputComplete = Input(Vec(2, Bool()))
     val step = Output(new Step) // valid in step.output.valid
+    val inner = design.window.map(_ => Output(UInt(16.W))) // index of loop 0
     val fill = Output(new OperandRead)
     val start = Output(Bool())
     val command = Output(new ExecCommand) // the one that runs; during `start` the one that starts
@@ -97,6 +98,7 @@ class Sequencer(design: Design) extends Module {
   io.step.output.last := runLast
   io.step.output.partial := partial
   io.step.output.address := nest.io.addresses(2)
+  io.inner.foreach(_ := nest.io.counts(0))
   io.step.sweepFirst := sweepFirst
   io.step.sweepLast := sweepLast
 
