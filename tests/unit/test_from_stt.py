@@ -40,16 +40,16 @@ OTHERS = {
 }
 
 
-def counted(op: Operator, held: Held = "chain") -> tuple[Counter[str], list[Design]]:
+def counted(op: Operator, *, gapless: bool = True) -> tuple[Counter[str], list[Design]]:
     """Reasons, and the designs of all structures of an operator."""
     reasons: Counter[str] = Counter()
     designs = []
     for s in distinct_structures(op):
-        made = design_from_stt(op, s.selected, s.stt, ROWS, COLS, depth=8, words=8, held=held)
+        made = design_from_stt(op, s.selected, s.stt, ROWS, COLS, depth=8, words=8, gapless=gapless)
         if isinstance(made, Design):
             designs.append(made)
         else:
-            reasons[made.reason.removeprefix("not generated yet: ")] += 1
+            reasons[made.reason] += 1
     return reasons, designs
 
 
@@ -86,6 +86,10 @@ def test_what_is_generated(op: Operator, designs: int, reasons: dict[str, int]) 
     found, made = counted(op)
     assert found == reasons
     assert len(made) == designs == len({d.hash() for d in made})
+    every, windows = counted(op, gapless=False)
+    assert not every
+    assert [d for d in windows if d.window is None] == made
+    assert len(windows) == designs + sum(reasons.values())
 
 
 def analysis_of(design: Design, op: Operator) -> Analysis:
@@ -140,7 +144,7 @@ def test_every_pe_sees_the_element_of_its_loop_point() -> None:
     # along a link, the element M T^-1 (p, t) does not change; a diagonal reaches skews of 2
     op = gemm()
     designs = counted(op)[1]
-    for design in designs:
+    for design in counted(op, gapless=False)[1]:
         analysis = analysis_of(design, op)
         inverse = np.array(analysis.stt.inverse)
         for name, operand in zip(op.inputs, (design.input, design.weight), strict=True):
@@ -202,19 +206,24 @@ def test_labels_of_styles(style: Style) -> None:
         (conv2d(), "ryx", [[1, -1, 0], [0, 1, 0], [0, 0, 1]], "span two PEs"),
     ],
 )
-def test_what_is_not_generated_says_why(
+def test_what_has_gaps_says_why(
     op: Operator, selected: str, matrix: list[list[int]], reason: str
 ) -> None:
-    made = design_from_stt(op, selected, matrix, ROWS, COLS, depth=8, words=8)
+    made = design_from_stt(op, selected, matrix, ROWS, COLS, depth=8, words=8, gapless=True)
     assert isinstance(made, NotGenerated)
-    assert made.reason.startswith("not generated yet: ")
     assert reason in made.reason
+    other = design_from_stt(op, selected, matrix, ROWS, COLS, depth=8, words=8)
+    if made.reason.startswith("not generated yet: "):
+        assert other == made
+    else:
+        assert isinstance(other, Design)
+        assert other.window == (*analysis_of(other, op).u, 0)
 
 
 def test_two_held_tensors_and_wrong_matrices() -> None:
     scaled = Operator.parse("scaled", "abc", "O[a, b]", ["P[a, b]", "Q[b, c]"])
-    made = design_from_stt(scaled, "abc", IDENTITY, 2, 2, depth=8, words=8)
-    assert made == NotGenerated("not generated yet: two tensors held in the PEs at once")
+    made = design_from_stt(scaled, "abc", IDENTITY, 2, 2, depth=8, words=8, gapless=True)
+    assert made == NotGenerated("two tensors held in the PEs at once")
     with pytest.raises(AnalysisError, match="singular"):
         design_from_stt(gemm(), "mnk", [[1, 0, 0], [1, 0, 0], [0, 0, 1]], 2, 2, depth=8, words=8)
     with pytest.raises(AnalysisError, match="three different loops"):
