@@ -34,6 +34,13 @@ class LaneTable(design: Design) extends Module {
       bank := held
     }
 
+  /** With windows: what each digit has moved by, in the step that PEs of a skew are at. */
+  private val moved = (for {
+    steps <- design.window.toSeq
+    skew <- design.positions.map(design.skewOf).distinct
+    n <- steps.indices if steps(n) != 0
+  } yield (skew, n) -> LaneTable.times(io.step.get(skew).zext, steps(n)).suggestName(s"moved_${skew}_$n")).toMap
+
   for ((enable, pe) <- io.enable.zip(design.positions)) {
     val held = RegInit(false.B)
     design.window match {
@@ -44,14 +51,24 @@ class LaneTable(design: Design) extends Module {
             !digit(Words.digitBits - 1) && digit < io.limits(n)
           }).asUInt.andR
         }
-      case Some(steps) =>
+      case Some(_) =>
         held := VecInit(Seq.tabulate(Words.digits) { n =>
           val digit = axis1(pe.row).digits(n) + axis2(pe.col).digits(n)
-          val first = RegEnable(digit, commit).suggestName(s"digit_${pe}_$n")
-          val now = first.asSInt +& io.step.get(design.skewOf(pe)).zext * steps(n).S
+          val first = RegEnable(digit, commit).suggestName(s"digit_${pe}_$n").asSInt
+          val now = moved.get((design.skewOf(pe), n)).map(first +& _).getOrElse(first)
           now >= 0.S && now < io.limits(n).zext
         }).asUInt.andR
     }
     enable := held
+  }
+}
+
+object LaneTable {
+
+  /** `value` times a constant, by additions. */
+  def times(value: SInt, factor: Int): SInt = {
+    val shifted = (0 until 3).filter(bit => (factor.abs >> bit & 1) == 1).map(value << _)
+    val product = shifted.reduce(_ +& _)
+    if (factor < 0) 0.S -& product else product
   }
 }
