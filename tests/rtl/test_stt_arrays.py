@@ -137,3 +137,32 @@ def test_words_cycles_and_counters(
 def test_verilog_is_what_the_design_lists(name: str, made: dict[str, rtl.Rtl]) -> None:
     assert audit.audit(made[name].design, made[name].folder).problems == ()
     assert lint(made[name].folder, env=verilator_env()) == []
+
+
+FAULTS = {
+    "window stands still": Edit("LaneTable.*", r"(moved_1_1 = 18'h0) - \w+;", r"\1;"),
+    "window a step late": Edit("Accelerator.*", r"(\.io_step_0\s*\()(\w+)\)", r"\1\2 + 16'h1)"),
+    "limit of a digit doubled": Edit(
+        "LaneTable.*", r"\{10'h0, io_limits_1\}", "{9'h0, io_limits_1, 1'h0}"
+    ),
+    "link a cycle early": Edit(
+        "PeArray.*", r"(inputLink_0_1_to_0_2_0 <=) \w+;", r"\1 io_input_0;"
+    ),
+    "sum of a PE lost on its way": Edit(
+        "PeArray.*", r"(sumLink_2_2_0 <=[^;]+?) \+ \w*sumLink_2_1_0;", r"\1;"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_noticed(
+    fault: str, made: dict[str, rtl.Rtl], programs: dict[str, SttProgram], tmp_path: Path
+) -> None:
+    good = rtl.model(made["systolic"], jobs=1, quick=True)
+    mutate(made["systolic"].folder, tmp_path / "broken", [FAULTS[fault]])
+    built = runner.build(
+        tmp_path / "broken", tmp_path / "built", env=verilator_env(),
+        driver_dir=good.driver, quick=True,
+    )  # fmt: skip
+    assert differences(built, programs["systolic"], None) != []

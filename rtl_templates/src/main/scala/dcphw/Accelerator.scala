@@ -92,7 +92,8 @@ class Accelerator(design: Design) extends Module {
   private def taps[T <: Data](first: T, count: Int, reset: T): Vec[T] =
     withReset(coreReset)(VecInit((1 until count).scanLeft(first)((v, _) => RegNext(v, reset))))
   private val steps = taps(sequencer.io.step, design.skewMax + 4, 0.U.asTypeOf(new Step))
-  for ((step, first) <- lanes.io.step.zip(sequencer.io.inner)) step := taps(first, design.skewMax + 1, 0.U(16.W))
+  private val inner = sequencer.io.inner.map(taps(_, design.skewMax + 1, 0.U(16.W)))
+  for ((step, k) <- lanes.io.step.zip(inner)) step := k
   private val fills = taps(sequencer.io.fill, design.skewMax + 2, 0.U.asTypeOf(new OperandRead))
 
   for ((banks, operand, tensor, shape, places, buffer) <- Seq(
