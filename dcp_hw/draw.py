@@ -13,7 +13,7 @@ from dcp_hw.problem import BLOCK, LOOPS, REDUCTIONS, Problem, ceil_div, problem_
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
 from tensorlib.from_stt import design_from_stt
-from tensorlib.op import conv2d, depthwise_conv2d, gemm
+from tensorlib.op import batched_gemm, conv2d, depthwise_conv2d, gemm
 from tensorlib.stt import matrices
 
 TRIES = 60
@@ -41,6 +41,29 @@ def random_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> D
             **settings,
         )
         if isinstance(design, Design) and axes_of(design).other is None:
+            return design
+
+
+def random_other_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> Design:
+    """An array of a random unimodular transformation that mappings cannot use, as `random_array`.
+
+    With windows, or with a weight or an output along a diagonal: for `stt_program`.
+    """
+    choices = matrices()
+    while True:
+        op = rng.choice((*OPERATORS, batched_gemm()))
+        design = design_from_stt(
+            op,
+            rng.sample(op.iterators, 3),
+            choices[rng.randrange(len(choices))].tolist(),
+            rows,
+            cols,
+            held=rng.choice(("chain", "port")),
+            **settings,
+        )
+        if isinstance(design, Design) and (
+            design.window is not None or axes_of(design).other is not None
+        ):
             return design
 
 

@@ -8,7 +8,7 @@ mapping says otherwise.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -70,16 +70,21 @@ class Program:
             "regions": self.regions,
             "notes": list(self.notes),
         }
-        lines = [json.dumps(head)[:-1] + ', "commands": [']
-        rows = []
-        for command in self.commands:
-            values = {"op": type(command).__name__.upper()}
-            bursts = getattr(command, "bursts", ())
-            values |= {"words": [f"{w:032x}" for w in command.words()]}  # type: ignore[dict-item]
-            if bursts:
-                values["bursts"] = [list(b) for b in bursts]  # type: ignore[assignment]
-            rows.append(json.dumps(values))
-        return "\n".join([*lines, ",\n".join(rows), "]}"]) + "\n"
+        return program_text(head, self.commands)
+
+
+def program_text(head: dict[str, object], commands: Sequence[Command]) -> str:
+    """The text of a program.json with these fields before its commands."""
+    lines = [json.dumps(head)[:-1] + ', "commands": [']
+    rows = []
+    for command in commands:
+        values = {"op": type(command).__name__.upper()}
+        bursts = getattr(command, "bursts", ())
+        values |= {"words": [f"{w:032x}" for w in command.words()]}  # type: ignore[dict-item]
+        if bursts:
+            values["bursts"] = [list(b) for b in bursts]  # type: ignore[assignment]
+        rows.append(json.dumps(values))
+    return "\n".join([*lines, ",\n".join(rows), "]}"]) + "\n"
 
 
 def lower(

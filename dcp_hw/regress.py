@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from dcp_hw import rtl
-from dcp_hw.draw import random_array, random_mapping
+from dcp_hw.draw import random_array, random_mapping, random_other_array
 from dcp_hw.errors import DcpError, InputError
 from dcp_hw.lowering import lower
-from dcp_hw.measure import Job, Measurement, measure
+from dcp_hw.measure import Job, Measurement, image_of, measure, results_of
 from dcp_hw.metrics import Infeasible
-from dcp_hw.packing import memory_image, read_output
 from dcp_hw.process import note
 from dcp_hw.progress import progress
+from dcp_hw.stt_program import stt_program
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer
 from sim.interpreter import ProgramFault, interpret, scatter
@@ -46,6 +46,9 @@ SHARED = 2
 """Cases of one design."""
 FROM_STT = "stt"
 """Kind of a design that follows from a random space-time transformation."""
+FROM_OTHER_STT = "other"
+"""Kind of a design that no mapping uses: with windows, or shared or summed along a diagonal."""
+MAX_OTHER_MACS = 10_000
 DESIGN_TRIES = 40
 """Draws of a layer and a mapping before another design is taken."""
 
@@ -123,11 +126,21 @@ def draw(seed: int, number: int) -> Case:
 
 def _runnable(design: Design, rng: random.Random) -> tuple[Design, Layer, Work] | None:
     """A layer and its program on a design; None if none was found in some tries."""
+    other = _kind(design.name) == FROM_OTHER_STT
     for _ in range(DESIGN_TRIES):
         try:
             layer = _layer(rng)
         except InputError:
             continue  # sizes that do not fit each other
+        if other:
+            if layer.macs > MAX_OTHER_MACS:
+                continue
+            found = stt_program(layer, design)
+            if not isinstance(found, Infeasible):
+                work = Work(found)
+                if work.predicted_cycles <= MAX_CYCLES:
+                    return design, layer, work
+            continue
         mapping = random_mapping(layer, design, rng)
         if isinstance(mapping, Infeasible):
             continue
@@ -142,13 +155,15 @@ def _runnable(design: Design, rng: random.Random) -> tuple[Design, Layer, Work] 
 
 def _design(seed: int, number: int, attempt: int) -> Design:
     rng = random.Random(f"{seed}/design {number}/{attempt}")
-    # every family in turn, so that few cases cover them all, then half as many arrays of a random T
-    kinds = [*sorted(FAMILIES), *[FROM_STT] * (len(FAMILIES) // 2)]
+    # every family in turn, so that few cases cover them all, then as many arrays of a random T
+    random_ones = len(FAMILIES) // 2
+    kinds = [*sorted(FAMILIES), *[FROM_STT] * random_ones, *[FROM_OTHER_STT] * random_ones]
     kind = kinds[number % len(kinds)]
     rows, cols = rng.choice(SHAPES)
     if rng.random() < 0.3:
         rows, cols = cols, rows
-    make = partial(random_array, rng) if kind == FROM_STT else partial(family, kind)
+    made = {FROM_STT: random_array, FROM_OTHER_STT: random_other_array}.get(kind)
+    make = partial(family, kind) if made is None else partial(made, rng)
     return make(
         rows,
         cols,
@@ -161,6 +176,11 @@ def _design(seed: int, number: int, attempt: int) -> Design:
         data_bits=rng.choice(DATA_BITS),
         acc_bits=rng.choice(ACC_BITS),
     )
+
+
+def _kind(name: str) -> str:
+    """Kind of a design, from its name."""
+    return name.rsplit("_", 2)[0]
 
 
 def _layer(rng: random.Random) -> Layer:
@@ -248,14 +268,13 @@ def _blame(job: Job) -> str:
     """Whether the program itself is wrong, as its interpretation without hardware shows."""
     program, design = job.work.program, job.rtl.design
     data = job.data()
-    memory = memory_image(program, data)
+    memory = image_of(job, data)
     try:
         words = interpret(design, program.commands, memory).words
     except ProgramFault as fault:
         return f"; the program breaks a rule: {fault}"
     scatter(program.commands, words, memory)
-    expected = data.acc if program.int32 else data.output
-    if np.array_equal(read_output(program, memory), expected):
+    if np.array_equal(*results_of(job, memory, data)):
         return "; the interpreted program is right"
     return "; the interpreted program is wrong too"
 

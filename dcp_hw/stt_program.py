@@ -19,6 +19,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from dcp_hw.lowering import program_text
 from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import ceil_div
 from dcp_hw.stt_builder import MAX_LIMIT, Builder, TooLarge
@@ -53,6 +54,21 @@ class SttProgram:
     commands: tuple[Command, ...]
     packed: tuple[Ints, Ints]
     unpacked: Ints
+
+    @property
+    def int32(self) -> bool:
+        """Sums leave as they are."""
+        return True
+
+    def to_json(self) -> str:
+        """The text of program.json: one command a line."""
+        head = {
+            "layer": self.layer.name,
+            "design": self.design.hash(),
+            "tile": list(self.tile),
+            "window": self.window,
+        }
+        return program_text(head, self.commands)
 
     def image(self, data: LayerData) -> NDArray[np.uint8]:
         """The memory before the program: both operands packed, zeros for the output."""

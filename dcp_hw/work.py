@@ -8,6 +8,7 @@ from functools import cached_property
 
 from dcp_hw.lowering import Program
 from dcp_hw.problem import BLOCK
+from dcp_hw.stt_program import SttProgram
 from tensorlib.program import WORD_BYTES, Store
 from tensorlib.timing import Prediction, predict
 
@@ -16,7 +17,7 @@ from tensorlib.timing import Prediction, predict
 class Work:
     """A program and what the cycle model says of it."""
 
-    program: Program
+    program: Program | SttProgram
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -41,6 +42,7 @@ class Work:
 
     def intrinsic_size(self) -> dict[str, int]:
         """Bound of every loop on the array from one on-chip tile."""
+        assert isinstance(self.program, Program)
         mapping, problem = self.program.mapping, self.program.problem
         lanes = dict(mapping.axis1 + mapping.axis2)
         steps = {"k": mapping.kt, "c": mapping.ct, "y": mapping.yt, "x": mapping.xt}

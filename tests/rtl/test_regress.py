@@ -12,6 +12,7 @@ import pytest
 
 from dcp_hw import regress
 from dcp_hw.regress import SHARED, Case, CaseResult
+from dcp_hw.stt_program import SttProgram
 from dcp_hw.work import Work
 from tensorlib.families import FAMILIES
 from tensorlib.program import Store
@@ -19,8 +20,8 @@ from tensorlib.program import Store
 pytestmark = pytest.mark.needs("java", "verilator", "cocotb")
 
 SEED = 0
-KINDS = len(FAMILIES) + len(FAMILIES) // 2  # families, and designs of a random T
-CASES = SHARED * (KINDS + len(FAMILIES) // 2)
+CASES = SHARED * (len(FAMILIES) + 2 * (len(FAMILIES) // 2))
+"""Families, designs of a random T that mappings use, and designs that none uses."""
 
 
 @cache
@@ -48,7 +49,11 @@ def test_every_case_passes(results: list[CaseResult]) -> None:
 
 def test_every_value_is_compared(results: list[CaseResult]) -> None:
     cases = drawn()
-    values = [prod(case.layer.output_shape) for case in cases]
+    programs = [case.work.program for case in cases]
+    values = [
+        len(program.unpacked) if isinstance(program, SttProgram) else prod(case.layer.output_shape)
+        for case, program in zip(cases, programs, strict=True)
+    ]
     assert [result.words for result in results] == values
     assert sum(values) > 15_000
     assert [result.measured_cycles for result in results] == [
@@ -60,7 +65,8 @@ def test_cases_cover_families_buses_widths_operators_and_stalls() -> None:
     cases = drawn()
     designs = [case.design for case in cases]
     kinds = Counter(design.name.rpartition("_")[0].rpartition("_")[0] for design in designs)
-    assert set(kinds) == {*FAMILIES, regress.FROM_STT}
+    assert set(kinds) == {*FAMILIES, regress.FROM_STT, regress.FROM_OTHER_STT}
+    assert sum(design.window is not None for design in designs) >= SHARED * 4
     assert {design.in_bits for design in designs} == set(regress.BUSES)
     assert {design.out_bits for design in designs} == set(regress.BUSES)
     assert {design.data_bits for design in designs} >= {4, 8}
