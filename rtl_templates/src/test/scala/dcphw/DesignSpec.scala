@@ -65,6 +65,30 @@ class DesignSpec extends AnyFunSuite {
   refused("a link with a wrong delay", "weight_stationary", "link 0_0 to 1_0 has delay 2, the skews differ by 1") {
     links(_, "input")(0)("delay") = 2
   }
+  test("with windows links and stages may be as late as listed") {
+    val late = Design.parse(Golden.changed("windows") { json =>
+      links(json, "input")(0)("delay") = 3
+      output(json)("exits")(1)("stages")(1)("delay") = 2
+    })
+    assert(late.window.contains(Seq(1, -1, 1, 0)))
+    assert(late.input.links.head.delay == 3)
+    assert(Golden.design("nvdla").window.isEmpty)
+  }
+  refused("a window of three digits", "windows", "window.steps needs 4 entries, got 3") {
+    _("window")("steps").arr.remove(3)
+  }
+  refused("a window in long strides", "windows", "window.steps must be -7 .. 7, got 1, -1, 8, 0") {
+    _("window")("steps")(2) = 8
+  }
+  refused("windows and chains", "weight_stationary", "a design with windows has no chains, got weight") {
+    _("window") = Obj("steps" -> Arr(0, 0, 1, 0))
+  }
+  refused("with windows a link that goes back in time", "windows", "has delay -1") {
+    links(_, "input")(0)("delay") = -1
+  }
+  refused("with windows a late first stage", "windows", "stage 0 of exit 0 has delay 1") {
+    output(_)("exits")(0)("stages")(0)("delay") = 1
+  }
   refused("a link that goes back in time", "weight_stationary", "the skews differ by -1") { json =>
     json("skew")(0)(0) = 2
     links(json, "input")(0)("delay") = -1
