@@ -13,7 +13,8 @@ class LaneTable(design: Design) extends Module {
     val weight = Output(Vec(design.weight.banks, new LaneSide))
     val start = Input(Bool())
     val limits = Input(Vec(Words.digits, UInt(Words.limitBits.W)))
-    val step = design.window.map(_ => Input(Vec(design.skewMax + 1, UInt(16.W)))) // loop 0, k cycles after the sequencer
+    val step =
+      design.window.map(_ => Input(Vec(design.skewMax + 1, UInt(16.W)))) // loop 0, k cycles after the sequencer
     val enable = Output(Vec(design.rows * design.cols, Bool()))
   })
   private val table = Reg(Vec(entries, UInt(Words.bits.W)))
