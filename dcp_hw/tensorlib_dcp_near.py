@@ -17,7 +17,6 @@ from dcp_hw.bounds_programs import BELOW, PointBound
 from dcp_hw.candidates import SPLITS, Candidate, Style
 from dcp_hw.funnel import Point
 from dcp_hw.hardware import Hardware
-from dcp_hw.known import network_value
 from dcp_hw.space import letters, shapes_of, space
 from dcp_hw.tensorlib_dcp_code import style_fields
 from dcp_hw.workload import Layer
@@ -48,7 +47,7 @@ def likely(
             return
         best = sorted(values.values())
         roof = best[3 * checks] if len(best) > 3 * checks else np.inf
-        bound = PointBound(layer, _probe(point), hardware, {objective: roof}, slack=_SLACK)
+        bound = PointBound(layer, probe(point), hardware, {objective: roof}, slack=_SLACK)
         seen[point] = bound.least(BELOW, objective, roof).value
         if seen[point] >= roof:
             return
@@ -64,63 +63,8 @@ def likely(
         for point in _few_of_a_kind(seen, BEST, 3):
             for other in near(point, hardware.pes):
                 look(other)
-    return _taken(values, hardware, checks, OF_A_KIND)
+    return _taken(values, hardware, checks)
 
-
-def likely_for_all(
-    layers: Sequence[Layer],
-    proposed: Sequence[Point],
-    hardware: Hardware,
-    objective: str,
-    checks: int,
-) -> list[tuple[Point, Candidate]]:
-    """As `likely`, of all layers together: the network on one design.
-
-    Of every kind of array the best proposed shapes are bounded, then arrays that hold another
-    tensor or share banks otherwise, then other sizes.
-    """
-    bounds: dict[Point, list[PointBound]] = {}
-    seen: dict[Point, float] = {}
-
-    def total(point: Point, split: int) -> float:
-        least = [one.least(split, objective) for one in bounds[point]]
-        costs = [(x.count, one[1:]) for x, one in zip(layers, least, strict=True)]
-        return network_value(objective, costs)
-
-    def look(point: Point) -> None:
-        if point not in seen:
-            bounds[point] = [
-                PointBound(x, _probe(point), hardware, {objective: np.inf}, slack=_SLACK)
-                for x in layers
-            ]
-            seen[point] = total(point, BELOW)
-
-    often: Counter[Kind] = Counter()
-    for point in proposed:
-        often[kind(point.style)] += 1
-        if often[kind(point.style)] <= NETWORK_SHAPES:
-            look(point)
-    for point in _few_of_a_kind(seen, NETWORK_BEST, 1):
-        for style in _similar(point.style):
-            same = _parts(style)[:3] == _parts(point.style)[:3]
-            if same and (point.rows, point.cols) in _shapes(style, hardware.pes):
-                look(Point(style=style, rows=point.rows, cols=point.cols))
-    for _ in range(NETWORK_ROUNDS):
-        for point in _few_of_a_kind(seen, NETWORK_BEST, 1):
-            for rows, cols in _sizes_near(point.style, point.rows, hardware.pes, 1):
-                look(Point(style=point.style, rows=rows, cols=cols))
-    values: dict[tuple[Point, int], float] = {}
-    for point in _few_of_a_kind(seen, checks, 3):
-        found = [total(point, n) for n in range(len(SPLITS))]
-        best = int(np.argmin(found))
-        # the first split too: bounds say little of what a tile too small costs
-        values |= {(point, n): found[best] for n in (0, best) if found[n] < np.inf}
-    return _taken(values, hardware, checks, NETWORK_OF_A_KIND)
-
-
-NETWORK_SHAPES, NETWORK_ROUNDS, NETWORK_BEST, NETWORK_OF_A_KIND = 3, 3, 6, 4
-"""For a network: shapes of a kind that are bounded at first; rounds, and shapes whose sizes are
-varied in each; designs of a kind that are checked, at most."""
 
 Kind = tuple[str, ...]
 
@@ -143,7 +87,7 @@ def _few_of_a_kind(seen: Mapping[Point, float], number: int, most: int) -> list[
 
 
 def _taken(
-    values: Mapping[tuple[Point, int], float], hardware: Hardware, checks: int, of_a_kind: int
+    values: Mapping[tuple[Point, int], float], hardware: Hardware, checks: int
 ) -> list[tuple[Point, Candidate]]:
     """Designs by their values, few of a shape and kind: bounds of some kinds are less close."""
     often: Counter[Point] = Counter()
@@ -151,7 +95,7 @@ def _taken(
     chosen: list[tuple[Point, Candidate]] = []
     for point, split in sorted(values, key=lambda key: values[key]):
         candidate = point.candidate(SPLITS[split], hardware)
-        full = often[point] == OF_A_SHAPE or kinds[kind(point.style)] == of_a_kind
+        full = often[point] == OF_A_SHAPE or kinds[kind(point.style)] == OF_A_KIND
         if candidate is None or full or values[point, split] == np.inf:
             continue
         often[point] += 1
@@ -163,7 +107,7 @@ def _taken(
 
 
 @lru_cache(maxsize=1 << 14)
-def _probe(point: Point) -> Design:
+def probe(point: Point) -> Design:
     """The array of a point; its memories do not matter."""
     return point.style.array(point.rows, point.cols, depth=1, words=1, name="probe")
 

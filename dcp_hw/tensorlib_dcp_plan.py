@@ -34,11 +34,14 @@ from dcp_hw.tensorlib_dcp import (
     load_predictor,
     propose,
 )  # fmt: skip
-from dcp_hw.tensorlib_dcp_near import likely, likely_for_all
+from dcp_hw.tensorlib_dcp_near import likely
+from dcp_hw.tensorlib_dcp_network import Network
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 
-QUICK_DESIGNS, FULL_DESIGNS = 5, 1
+FULL_DESIGNS = 2
+ROUND = 4
+"""Designs of a network that are checked before what they told chooses others."""
 POOL = 4096
 """Designs of a network that are proposed."""
 OWN_CHECKS, SHARED_CHECKS = 6, 10
@@ -86,7 +89,7 @@ def proposals(
 def fixed(
     layers: Sequence[Layer], known: Known, *, gradients: bool = True, weights: Path | None = None
 ) -> Chosen:
-    """One design for a network; of 16 the best five are searched, and the best of those in full.
+    """One design for a network; at most 16 are searched, and the best two of them in full.
 
     Args:
         gradients: False: the screened arrays are checked as they are.
@@ -98,45 +101,42 @@ def fixed(
     (found,), seconds = proposals(layers, "model", known, settings, predictor)
     began = time.process_time()
     layers = list(layers)
-    fitting = [proposal for proposal in found if proposal.fits]
-    near = likely_for_all(layers, list(_shapes(fitting or found)), known.hardware, known.objective,
-                          settings.checks)  # fmt: skip
-    pool = {candidate.design.name: candidate for _, candidate in near}
+    search = Network(layers, known.hardware, known.objective, _shapes(found))
     seconds += time.process_time() - began
-    known.screen([(c.design, layers) for c in pool.values()], "fixed: proposals")
-
-    def screened(name: str) -> float:
-        return known.screened_value(pool[name].design, layers)
-
-    names = sorted(pool, key=screened)
-    if not names:
-        return Chosen([], {}, {}, 0, seconds)
-    for effort, most in ((QUICK, QUICK_DESIGNS), (FULL, FULL_DESIGNS)):
-        names = _searched(names[:most], pool, layers, known, effort)
-    best = [pool[name] for name in names[:1]]
+    pool: dict[str, Candidate] = {}
+    while len(pool) < settings.checks:
+        began = time.process_time()
+        some = search.choose(min(ROUND, settings.checks - len(pool)))
+        seconds += time.process_time() - began
+        if not some:
+            break
+        values = _values([c for _, c in some], layers, known, QUICK)
+        search.found({key: values[c.design.name] for key, c in some})
+        pool |= {c.design.name: c for _, c in some}
+    values = _values(list(pool.values()), layers, known, QUICK)
+    names = sorted(pool, key=lambda name: values[name])[:FULL_DESIGNS]
+    values = _values([pool[name] for name in names], layers, known, FULL)
+    best = [pool[name] for name in sorted(names, key=lambda name: values[name])[:1]]
     outcomes = known.outcomes([c.design for c in best], layers, FULL, "fixed: mappings")
-    search = _search("fixed", known.hardware, len(pool), QUICK_DESIGNS, FULL_DESIGNS)
-    return Chosen(best, outcomes, search, len(pool) * len(layers), seconds)
+    counts = _search("fixed", known.hardware, len(pool), len(pool), FULL_DESIGNS)
+    return Chosen(best, outcomes, counts, len(pool) * len(layers), seconds)
+
+
+def _values(
+    some: Sequence[Candidate], layers: list[Layer], known: Known, effort: str
+) -> dict[str, float]:
+    """The network's value on designs after a search of all layers' mappings."""
+    found = known.outcomes([c.design for c in some], layers, effort, f"fixed: {len(some)} designs")
+    return {
+        name: network_value(known.objective, [(x.count, cost_of(of[x.name])) for x in layers])
+        for name, of in found.items()
+    }
 
 
 def _predictor(hardware: Hardware, weights: Path | None) -> DesignPredictor:
     predictor = load_predictor(weights)
     check_machine(weights, hardware)
     return predictor
-
-
-def _searched(
-    names: Sequence[str], pool: dict[str, Candidate], layers: list[Layer], known: Known, effort: str
-) -> list[str]:
-    """Designs after a search of all layers' mappings, best first."""
-    designs = [pool[name].design for name in names]
-    found = known.outcomes(designs, layers, effort, f"fixed: {len(names)} designs")
-
-    def order(name: str) -> float:
-        costs = [(layer.count, cost_of(found[name][layer.name])) for layer in layers]
-        return network_value(known.objective, costs)
-
-    return sorted(names, key=order)
 
 
 # --- each layer alone ---------------------------------------------------------------

@@ -366,7 +366,6 @@ def test_search_dcp_plans_tiny_in_both_modes(
     monkeypatch.setattr(plans, "LAYER", small)
     monkeypatch.setattr(plans, "MODEL", small)
     monkeypatch.setattr(plans, "FULL", plans.QUICK)
-    monkeypatch.setattr(plans, "QUICK_DESIGNS", 1)
     monkeypatch.setattr(plans, "FULL_DESIGNS", 1)
     layers = LayerSet("some", tuple(load_layerset("tiny"))[:2])
     for mode in ("fixed", "per-layer"):
@@ -378,7 +377,7 @@ def test_search_dcp_plans_tiny_in_both_modes(
         assert all(isinstance(x, Choice) for some in found.choices.values() for x in some.values())
         assert len(found.designs) <= (1 if mode == "fixed" else 6)
         for layer in layers:
-            checked = {name for name, of in known.screened if of == layer.name}
+            checked = {name for name, of, *_ in (*known.screened, *known.table) if of == layer.name}
             assert 1 <= len(checked) <= dcp.MOST_CHECKS
         parts = ("narrower_bus", "more_skew", "bound", "no_room", "screened", "not_examined")
         assert sum(found.search[part] for part in parts) == found.search["candidates"]
@@ -422,32 +421,3 @@ def test_shapes_near_one_differ_in_one_thing() -> None:
     assert {("iwho1", 32, 8), ("wi", 8, 32), ("iw", 64, 4), ("iw", 16, 16), ("uw", 32, 8)} <= keys
     assert ("iw", 32, 8) not in keys
     assert all((p.rows, p.cols) in set(shapes_of(p.style, HW.pes)) for p in found)
-
-
-def test_a_network_is_checked_on_several_kinds_of_arrays() -> None:
-    """However good one kind looks; designs of the least bound of all layers together come first."""
-    layers = LAYERS[15:18]
-    styles = {style.key: style for style in space().arrays}
-    start = [Point(style=styles["uo"], rows=rows, cols=256 // rows) for rows in (64, 32, 128, 16)]
-    start += [
-        Point(style=styles["iw"], rows=16, cols=16),
-        Point(style=styles["wo"], rows=28, cols=9),
-    ]
-    chosen = near.likely_for_all(layers, start, HW, "energy", 10)
-    kinds = [near.kind(point.style) for point, _ in chosen]
-    assert len(chosen) == 10
-    assert max(kinds.count(kind) for kind in kinds) <= near.NETWORK_OF_A_KIND
-    assert set(kinds) == {("o", "u"), ("i", "w"), ("o", "w")}
-
-    def total(point: Point) -> float:
-        probe = point.style.array(point.rows, point.cols, depth=1, words=1)
-        bounds = [PointBound(x, probe, HW, {"energy": math.inf}) for x in layers]
-        return min(
-            sum(
-                x.count * one.least(n, "energy").value
-                for x, one in zip(layers, bounds, strict=True)
-            )
-            for n in range(len(SPLITS))
-        )
-
-    assert total(chosen[0][0]) <= min(total(point) for point in start)
