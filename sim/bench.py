@@ -24,6 +24,8 @@ from cocotbext.axi import (
 
 PERIOD_NS = 2
 CTRL, STATUS, LATENCY, CHECKSUM, ID, COUNTER = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x20
+PROGRAM = 0x80
+START, FROM_REGISTERS = 1, 2
 DONE, BUSY, ERROR = 1, 2, 4
 
 
@@ -176,6 +178,12 @@ class Testbench:
         """Nothing; writes a register."""
         answer = await self.registers.write(address, value.to_bytes(4, "little"))
         assert int(answer.resp) == 0, f"write of {address:#x} was answered {answer.resp!r}"
+
+    async def command(self, words: bytes) -> None:
+        """Nothing; writes command words, four bytes at a time."""
+        for at in range(0, len(words), 4):
+            piece = int.from_bytes(words[at : at + 4], "little")
+            await self.write(PROGRAM + at % 16, piece)
 
     def guard_alive(self) -> None:
         """Nothing, unless the watcher has found a broken rule."""

@@ -117,6 +117,7 @@ def run_protocol(
     *,
     scenario: Scenario | None = None,
     before: Words | None = None,
+    program_words: Words | None = None,
     folder: Path | None = None,
 ) -> RunResult:
     """What the accelerator answers to one stream; as `runner.run`, whose errors it raises.
@@ -125,6 +126,8 @@ def run_protocol(
         stalls: pauses of both streams and of the register bus's channels.
         scenario: what else happens; one run from random initial values if None.
         before: another stream, run to its end first, without a reset after it.
+        program_words: the commands, written over AXI4-Lite; the stream then has data words only,
+            and the result's times depend on how fast registers are written.
     """
     if stream_words.ndim != 2 or stream_words.shape[1] != WORD_BYTES:
         raise ValueError(f"stream must be n x {WORD_BYTES} bytes, got {stream_words.shape}")
@@ -137,18 +140,21 @@ def run_protocol(
     words, out = own / "words.bin", own / "out.bin"
     out.unlink(missing_ok=True)
     np.ascontiguousarray(stream_words).tofile(words)
-    if before is not None:
-        np.ascontiguousarray(before).tofile(own / "before.bin")
+    others = {"before": before, "program": program_words}
+    for name, given in others.items():
+        if given is not None:
+            np.ascontiguousarray(given).tofile(own / f"{name}.bin")
     pauses = stalls or Stalls(source=0, sink=0)
+    steady = stalls is None and program_words is None
     plan = {
         "words": str(words),
         "out": str(out),
-        "before": None if before is None else str(own / "before.bin"),
+        **{n: None if g is None else str(own / f"{n}.bin") for n, g in others.items()},
         "expected_words": expected_words,
         "timeout_cycles": timeout_cycles,
         "counters": COUNTER_NAMES,
         "by_time": _BY_TIME,
-        "steady": stalls is None,
+        "steady": steady,
         "runs": scenario.runs,
         "abort_after": scenario.abort_after,
         "source": pauses.source,
@@ -179,7 +185,7 @@ def run_protocol(
         cycles=said["cycles"],
         seconds=seconds,
     )
-    if stalls is None and result.latency_cycles != result.observed_latency_cycles:
+    if steady and result.latency_cycles != result.observed_latency_cycles:
         raise HardwareError(
             f"LATENCY is {result.latency_cycles}, the test bench counted"
             f" {result.observed_latency_cycles} cycles",

@@ -54,7 +54,7 @@ async def idle(tb: Testbench) -> None:
 async def abort(tb: Testbench, words: bytes, cycles: int) -> None:
     """Starts, and resets in the middle."""
     await tb.offer(words)
-    await tb.write(bench.CTRL, 1)
+    await tb.write(bench.CTRL, bench.START)
     await ClockCycles(tb.dut.clock, cycles)
     await tb.reset()
     tb.received()
@@ -64,7 +64,7 @@ async def abort(tb: Testbench, words: bytes, cycles: int) -> None:
 async def other(tb: Testbench, words: bytes, timeout_cycles: int) -> None:
     """Another stream, from start to done."""
     await tb.offer(words)
-    await tb.write(bench.CTRL, 1)
+    await tb.write(bench.CTRL, bench.START)
     status = await tb.finish(timeout_cycles)
     assert status == bench.DONE, f"STATUS is {status}, not just done"
     assert tb.received(), "the other stream sends nothing"
@@ -75,7 +75,12 @@ async def once(tb: Testbench, words: bytes, plan: dict) -> dict[str, object]:
     tb.watcher.restart()
     start = tb.watcher.cycle
     await tb.offer(words)
-    await tb.write(bench.CTRL, 1)
+    if plan["program"] is None:
+        await tb.write(bench.CTRL, bench.START)
+    else:
+        await tb.command(bytes(32))  # before the start: dropped
+        await tb.write(bench.CTRL, bench.START | bench.FROM_REGISTERS)
+        await tb.command(Path(plan["program"]).read_bytes())
     status = await tb.finish(plan["timeout_cycles"])
     assert status == bench.DONE, f"STATUS is {status}, not just done"
     cycles = tb.watcher.cycle - start

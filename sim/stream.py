@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,15 +53,28 @@ def build_stream(commands: Sequence[Command], memory: Bytes) -> Bytes:
 
     Raises: `ProgramFault` as `load_words`.
     """
-    parts = []
+    return np.concatenate([part for pair in _parts(commands, memory) for part in pair])
+
+
+def build_streams(commands: Sequence[Command], memory: Bytes) -> tuple[Bytes, Bytes]:
+    """Command words, and data words: what goes over AXI4-Lite, and the stream left; `n x 16` each.
+
+    Raises: `ProgramFault` as `load_words`.
+    """
+    words, data = zip(*_parts(commands, memory), strict=True)
+    return np.concatenate(words), np.concatenate(data)
+
+
+def _parts(commands: Sequence[Command], memory: Bytes) -> Iterator[tuple[Bytes, Bytes]]:
+    """Each command's own words and its data words."""
     for index, command in enumerate(commands):
-        parts.append(command_words(command))
+        data = np.zeros((0, WORD_BYTES), dtype=np.uint8)
         if isinstance(command, Load):
             try:
-                parts.append(load_words(command, memory))
+                data = load_words(command, memory)
             except ProgramFault as fault:
                 raise fault.at(index, "LOAD") from None
-    return np.concatenate(parts)
+        yield command_words(command), data
 
 
 def scatter(commands: Sequence[Command], words: Bytes, memory: Bytes) -> None:

@@ -12,6 +12,7 @@ from sim.protocol import Scenario
 from sim.runner import Stalls
 from sim.sample_parts import Sample
 from sim.samples import samples
+from sim.stream import build_streams
 from tensorlib.timing import CYCLE_CAUSES, Prediction, predict
 
 pytestmark = pytest.mark.needs("java", "verilator", "cocotb")
@@ -141,3 +142,33 @@ def test_another_program_before_changes_nothing(
         assert found.counters == prediction.counters
     else:
         assert found.latency_cycles > prediction.latency_cycles
+
+
+@pytest.mark.parametrize("stalls", [None, Stalls(source=0.3, sink=0.3, longest=9, seed=4)])
+@pytest.mark.parametrize("before", [None, "broadcast"])
+def test_commands_over_axi_lite(
+    before: str | None, stalls: Stalls | None, driven: protocol.ProtocolBuilt
+) -> None:
+    """The same words and activity as with commands in the stream, which has data words only."""
+    sample = SAMPLES["tiled"]
+    expected = interpret(sample.design, sample.commands, sample.memory)
+    counters = dict(predict(sample.design, sample.commands).counters)
+    program, data = build_streams(sample.commands, sample.memory)
+    assert len(data) > 0
+    assert len(program) + len(data) == counters["bus_in_beat"]
+    counters["bus_in_beat"] = len(data)
+    other = SAMPLES[before] if before else None
+    found = protocol.run_protocol(
+        driven,
+        data,
+        len(expected.words),
+        100_000,
+        stalls,
+        scenario=Scenario(runs=2),
+        before=build_stream(other.commands, other.memory) if other else None,
+        program_words=program,
+    )
+    same_words(expected, found)
+    for counter in counters.keys() - CYCLE_CAUSES:
+        assert found.counters[counter] == counters[counter], counter
+    assert sum(found.counters[cause] for cause in CYCLE_CAUSES) == found.latency_cycles

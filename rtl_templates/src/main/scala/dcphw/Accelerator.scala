@@ -26,6 +26,9 @@ class Accelerator(design: Design) extends Module {
   private val coreReset = reset.asBool || start
   private def core[M <: Module](module: => M): M = withReset(coreReset)(Module(module))
 
+  private val inBand = RegEnable(registers.io.startsInBand, true.B, start)
+  private val active = running && !finished
+
   private val adapter = core(new InputAdapter(design.busInBits))
   private val decoder = core(new Decoder(design))
   private val lanes = core(new LaneTable(design))
@@ -38,16 +41,21 @@ class Accelerator(design: Design) extends Module {
   private val sender = core(new OutputAdapter(design.busOutBits))
   private val activity = core(new Activity(design))
 
-  // --- stream in
+  // --- stream and program in
   when(start) {
     running := true.B
     finished := false.B
   }
-  adapter.io.enable := running && !finished && !start
+  adapter.io.enable := active && !start
   adapter.io.beat.valid := s_axis.tvalid
   adapter.io.beat.bits := s_axis.tdata
   s_axis.tready := adapter.io.beat.ready
-  decoder.io.word <> adapter.io.word
+  decoder.io.stream <> adapter.io.word
+  private val program = core(new Queue(UInt(Words.bits.W), 2))
+  registers.io.takesProgram := active && !inBand
+  program.io.enq <> registers.io.program
+  decoder.io.program <> program.io.deq
+  decoder.io.inBand := inBand
 
   // --- tokens
   private val full = withReset(coreReset)(RegInit(VecInit.fill(3, 2)(false.B))) // input, weight, parameters
@@ -143,7 +151,7 @@ class Accelerator(design: Design) extends Module {
 
   // --- activity and registers
   private val count = activity.io
-  count.running := running && !finished
+  count.running := active
   count.step := sequencer.io.step.output.valid
   count.steps := VecInit(steps.map(_.output.valid))
   count.sweep := sequencer.io.sweep
@@ -171,7 +179,7 @@ class Accelerator(design: Design) extends Module {
   registers.io.values := VecInit(
     Seq(
       0.U,
-      decoder.io.error ## (running && !finished) ## finished,
+      decoder.io.error ## active ## finished,
       activity.io.latency,
       store.io.checksum,
       design.id.U(32.W),

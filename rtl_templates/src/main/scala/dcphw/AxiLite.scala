@@ -24,21 +24,35 @@ class AxiLitePort extends Bundle {
   val rresp = Output(UInt(2.W))
 }
 
-/** Register file: reads of `values` (by word address), a pulse for each write of CTRL bit 0. */
+/** Register file: reads of `values` (by word address), starts, and command words that are written piece by piece. */
 class AxiLite(count: Int) extends Module {
   val axi = IO(new AxiLitePort)
   val io = IO(new Bundle {
     val values = Input(Vec(count, UInt(32.W)))
-    val start = Output(Bool())
+    val start = Output(Bool()) // a write of CTRL bit 0
+    val startsInBand = Output(Bool()) // with `start`: commands come with the data, not over this port
+    val takesProgram = Input(Bool()) // otherwise command words are dropped
+    val program = Decoupled(UInt(Words.bits.W))
   })
   private val written = RegInit(false.B)
-  private val accept = axi.awvalid && axi.wvalid && !written
+  private val isProgram = axi.awaddr(7, 4) === (AxiLite.program >> 4).U
+  private val isLast = isProgram && axi.awaddr(3, 2).andR // completes a word
+  private val blocked = isLast && io.takesProgram && !io.program.ready
+  private val accept = axi.awvalid && axi.wvalid && !written && !blocked
   axi.awready := accept
   axi.wready := accept
   when(accept) { written := true.B }.elsewhen(axi.bready) { written := false.B }
   axi.bvalid := written
   axi.bresp := 0.U
-  io.start := accept && axi.awaddr(7, 2) === 0.U && axi.wdata(0) && axi.wstrb(0)
+  private val isStart = accept && axi.awaddr(7, 2) === 0.U && axi.wstrb(0)
+  io.start := isStart && axi.wdata(0)
+  io.startsInBand := !axi.wdata(1)
+
+  private val pieces = Reg(Vec(Words.bits / 32 - 1, UInt(32.W))) // of a word, all but the last
+  for ((held, n) <- pieces.zipWithIndex)
+    when(accept && isProgram && axi.awaddr(3, 2) === n.U) { held := axi.wdata }
+  io.program.valid := accept && isLast && io.takesProgram
+  io.program.bits := axi.wdata ## pieces.asUInt
 
   private val answered = RegInit(false.B)
   private val data = Reg(UInt(32.W))
@@ -50,4 +64,10 @@ class AxiLite(count: Int) extends Module {
   axi.rvalid := answered
   axi.rdata := data
   axi.rresp := 0.U
+}
+
+object AxiLite {
+
+  /** Address of the first byte of a command word. */
+  val program: Int = 0x80
 }

@@ -3,11 +3,16 @@ package dcphw
 import chisel3._
 import chisel3.util._
 
-/** Reads the input stream: settings, lane tables, loads (which it performs), and commands for the queues. */
+/** Reads a program: settings, lane tables, loads (which it performs), and commands for the queues.
+  *
+  * Data come with the stream; commands too, or as words of their own.
+  */
 class Decoder(design: Design) extends Module {
   private val laneWords = design.rows + design.cols
   val io = IO(new Bundle {
-    val word = Flipped(Decoupled(UInt(Words.bits.W)))
+    val stream = Flipped(Decoupled(UInt(Words.bits.W)))
+    val program = Flipped(Decoupled(UInt(Words.bits.W)))
+    val inBand = Input(Bool()) // commands come with the stream
     val execQuiet = Input(Bool())
     val taken = Input(Vec(3, Vec(2, Bool()))) // buffers of input, weight, parameters that are full
     val filled = Output(Vec(3, Vec(2, Bool()))) // pulse: full from the next cycle on
@@ -34,6 +39,13 @@ class Decoder(design: Design) extends Module {
   io.ended := ended
   io.error := error
 
+  private val word = Wire(Decoupled(UInt(Words.bits.W)))
+  private val fromStream = io.inBand || state === State.load
+  word.valid := Mux(fromStream, io.stream.valid, io.program.valid)
+  word.bits := Mux(fromStream, io.stream.bits, io.program.bits)
+  io.stream.ready := fromStream && word.ready
+  io.program.ready := !fromStream && word.ready
+
   // --- settings
   private val inputShape = Reg(new LoadShape)
   private val weightShape = Reg(new LoadShape)
@@ -52,13 +64,13 @@ class Decoder(design: Design) extends Module {
   private val addressA, addressB, address = Reg(UInt(Words.addressBits.W))
   private val shape = Mux(tensor === 0.U, inputShape, weightShape)
   private val isPadding = b < bLo || b >= bHi || c < cLo || c >= cHi
-  private val loadStep = state === State.load && (isPadding || io.word.valid)
+  private val loadStep = state === State.load && (isPadding || word.valid)
   private val lastC = c === cEnd - 1.U
   private val lastB = b === nb - 1.U
   private val lastA = a === na - 1.U
   private val loadLast = loadStep && lastC && lastB && lastA
 
-  private val bits = io.word.bits
+  private val bits = word.bits
   private val op = bits(3, 0)
   private val isSettings = op === Opcode.config.U || op === Opcode.lanes.U
   private val headerTensor = bits(5, 4)
@@ -78,7 +90,7 @@ class Decoder(design: Design) extends Module {
     )
   )
 
-  io.word.ready := MuxLookup(state, false.B)(
+  word.ready := MuxLookup(state, false.B)(
     Seq(
       State.header -> headerReady,
       State.config -> true.B,
@@ -89,7 +101,7 @@ class Decoder(design: Design) extends Module {
     )
   )
   io.configuring := state === State.config || state === State.lanes ||
-    (state === State.header && io.word.valid && isSettings)
+    (state === State.header && word.valid && isSettings)
 
   for (t <- 0 until 3; n <- 0 until 2) {
     pending(t)(n) := loadLast && tensor === t.U && buffer === n.U
@@ -107,18 +119,18 @@ class Decoder(design: Design) extends Module {
   io.load.bits.first := c === cFirst
   io.loadTensor := tensor
 
-  io.laneWord.valid := state === State.lanes && io.word.valid
+  io.laneWord.valid := state === State.lanes && word.valid
   io.laneWord.bits := bits
   io.lanesDone := io.laneWord.valid && count === (laneWords - 1).U
 
-  io.exec.valid := state === State.exec && io.word.valid
+  io.exec.valid := state === State.exec && word.valid
   io.exec.bits := ExecCommand(first, bits)
-  io.store.valid := state === State.store && io.word.valid
+  io.store.valid := state === State.store && word.valid
   io.store.bits := StoreCommand(first, bits)
 
   switch(state) {
     is(State.header) {
-      when(io.word.fire) {
+      when(word.fire) {
         first := bits
         count := 0.U
         switch(op) {
@@ -160,7 +172,7 @@ class Decoder(design: Design) extends Module {
       }
     }
     is(State.config) {
-      when(io.word.fire) {
+      when(word.fire) {
         count := count + 1.U
         when(count === 0.U) {
           inputShape := LoadShape(bits)
@@ -183,7 +195,7 @@ class Decoder(design: Design) extends Module {
       }
     }
     is(State.lanes) {
-      when(io.word.fire) {
+      when(word.fire) {
         count := count + 1.U
         when(io.lanesDone) { state := State.header }
       }
@@ -211,7 +223,7 @@ class Decoder(design: Design) extends Module {
         when(loadLast) { state := State.header }
       }
     }
-    is(State.exec) { when(io.word.fire) { state := State.header } }
-    is(State.store) { when(io.word.fire) { state := State.header } }
+    is(State.exec) { when(word.fire) { state := State.header } }
+    is(State.store) { when(word.fire) { state := State.header } }
   }
 }
