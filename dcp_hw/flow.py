@@ -158,14 +158,18 @@ def _measure(order: Order, mode: str, plan: Plan, report: dict[str, Any], wrong:
             report["layers"].append(row)
 
 
+STAMP = "verilog.key"
+"""File beside copied Verilog: key of design and generator, by which it is made anew or left."""
+
+
 def _place_verilog(one: rtl.Rtl, target: Path) -> Path:
     """A copy of the cached Verilog beside the report; untouched if it is there already."""
-    stamp = target / "design.sha256"
+    stamp = target / STAMP
     if not stamp.is_file() or stamp.read_text() != one.digest:
         aside = target.with_name(target.name + ".making")
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(one.folder, aside)
-        (aside / "design.sha256").write_text(one.digest)
+        (aside / STAMP).write_text(one.digest)
         shutil.rmtree(target, ignore_errors=True)
         aside.rename(target)
     return target

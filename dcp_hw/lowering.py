@@ -43,7 +43,9 @@ class Program:
 
     Attributes:
         regions: byte address of `input`, `weight`, `params`, `output`.
+        layouts: how `input` (c16, c4) and `weight` (packed, taps, columns, rows) lie in memory.
         weight_tiles: (nest, k tile, c tile) to (byte address, bytes), packed weights only.
+        tiles: the same tiles with their contents, for whoever packs them (docs/hardware.md, 2.5).
         notes: what the program does that a user may not expect.
     """
 
@@ -55,7 +57,9 @@ class Program:
     commands: tuple[Command, ...]
     memory_bytes: int
     regions: dict[str, int]
+    layouts: dict[str, str] = field(default_factory=dict)
     weight_tiles: dict[tuple[int, int, int], Burst] = field(default_factory=dict)
+    tiles: tuple[dict[str, int], ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -68,6 +72,8 @@ class Program:
             "int32": self.int32,
             "memory_bytes": self.memory_bytes,
             "regions": self.regions,
+            "layouts": self.layouts,
+            "weight_tiles": list(self.tiles),
             "notes": list(self.notes),
         }
         return program_text(head, self.commands)
@@ -113,7 +119,12 @@ def lower(
         commands=commands,
         memory_bytes=lowering.loads.memory_bytes,
         regions=lowering.loads.regions,
+        layouts={
+            "input": "c4" if problem.c4 or problem.patch else "c16",
+            "weight": lowering.layout.split.weights,
+        },
         weight_tiles=lowering.loads.weight_tiles,
+        tiles=tuple(lowering.weight_tiles()),
         notes=tuple(notes),
     )
 
@@ -135,6 +146,18 @@ class Lowering:
         self.plan = StorePlan(self.layout, self.stream)
         self.steps = list(self.stream.steps())
         self.loads = LoadPlan(self.layout, self.stream, self.steps, int32=int32, with_bursts=bursts)
+
+    def weight_tiles(self) -> Iterator[dict[str, int]]:
+        """Packed weight tiles as they lie in memory: place, size, and the elements they begin at."""
+        packed = self.layout.split.weights == "packed"
+        for (nest, k, c), (address, size) in self.loads.weight_tiles.items() if packed else ():
+            span, limits = self.stream.k_span(k), self.stream.active_weight(k, c)
+            one, two = (banks.active(limits) for banks in self.layout.weight_banks)
+            yield {
+                **{"address": address, "bytes": size, "nest": nest},
+                **{"k": span.first, "k_steps": span.steps, "c": self.stream.c_span(c).first},
+                **{"banks_1": one, "banks_2": two},
+            }
 
     # ---------------------------------------------------------------- commands
 

@@ -87,7 +87,7 @@ FAULTS = {
     ),
     "row of a bank off by one": Fault(
         "tiled",
-        Edit("InputBanks.*", r"(\.wrow\s*)\((hits_address_1\[.+)\),$", r"\1(\2 + 9'h1),"),
+        Edit("InputBanks.*", r"(\.wrow\s*)\((bank_address_1\[.+)\),$", r"\1(\2 + 9'h1),"),
         "words",
     ),
     "second buffer not apart": Fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +19,7 @@ from sim.layer_data import make_data
 from sim.reference import checksum
 from tensorlib.design import Design
 from tensorlib.families import family
+from tensorlib.program import Load
 
 TINY = LayerSet.load("tiny")
 DESIGNS = {
@@ -147,8 +149,35 @@ def test_mapping_that_does_not_fit_is_a_value() -> None:
 def test_program_json_lists_all_words() -> None:
     found = best_mapping(TINY["gemm"], design_of("unicast_tree"), effort="quick")
     assert not isinstance(found, Infeasible)
-    import json
-
     content = json.loads(found[1].to_json())
     assert [c["op"] for c in content["commands"]][:2] == ["CONFIG", "LANES"]
     assert len(content["commands"]) == len(found[1].commands)
+
+
+@pytest.mark.parametrize(
+    ("layer", "design", "layouts"),
+    [
+        ("padded", "unicast_tree", {"input": "c4", "weight": "packed"}),
+        ("conv", "weight_stationary", {"input": "c16", "weight": "packed"}),
+        ("depthwise", "unicast_tree", {"input": "c16", "weight": "taps"}),
+        ("bgemm_transposed", "unicast_tree", {"input": "c16", "weight": "rows"}),
+    ],
+)
+def test_program_json_tells_how_operands_lie(
+    layer: str, design: str, layouts: dict[str, str]
+) -> None:
+    found = best_mapping(TINY[layer], design_of(design), effort="quick")
+    assert not isinstance(found, Infeasible)
+    program = found[1]
+    content = json.loads(program.to_json())
+    assert content["layouts"] == layouts
+    loads = [c for c in program.commands if isinstance(c, Load) and c.tensor == "weight"]
+    tiles = content["weight_tiles"]
+    assert bool(tiles) == (layouts["weight"] == "packed")
+    for tile in tiles:
+        load = next(x for x in loads if x.bursts[0][0] == tile["address"])
+        assert (load.na, load.nb) == (tile["banks_1"], tile["banks_2"])
+        assert load.data_words * 16 == tile["bytes"] == load.na * load.nb * load.nc * 16
+    starts = sorted((t["nest"], t["k"], t["c"]) for t in tiles)
+    assert len(set(starts)) == len(tiles)
+    assert starts[:1] in ([], [(0, 0, 0)])

@@ -28,6 +28,13 @@ object Elaborate {
       Array("--target-dir", folder.toString, "--split-verilog"),
       firtoolOptions
     )
+    sign(folder.resolve("Accelerator.sv"), design)
     println(s"${design.name} $folder")
+  }
+
+  /** Puts what it is the Verilog of on top of the top module. */
+  private def sign(file: Path, design: Design): Unit = {
+    val title = s"// Accelerator of design ${design.name}, ID 0x${design.id.toString(16)}; see docs/hardware.md\n"
+    Files.writeString(file, title + Files.readString(file))
   }
 }

@@ -31,7 +31,7 @@ class OperandBanks(design: Design, operand: Operand) extends Module {
   private def row(address: UInt, buffer: UInt): UInt =
     (address(Words.addressBits - 1, 4) +& Mux(buffer === 1.U, operand.rows.U, 0.U))(rowBits - 1, 0)
 
-  private val hits = Seq.tabulate(operand.banks) { n =>
+  private val bank = Seq.tabulate(operand.banks) { n =>
     val ports = operand.ports.filter(_.bank == n)
     require(ports.nonEmpty, s"${operand.name}: bank $n has no port")
     val skews = ports.map(p => design.skewOf(p.pe)).distinct
@@ -66,7 +66,7 @@ class OperandBanks(design: Design, operand: Operand) extends Module {
     write
   }
   private val anyStep = RegNext(stepValid, false.B)
-  io.writes := Mux(anyStep, PopCount(hits), 0.U)
+  io.writes := Mux(anyStep, PopCount(bank), 0.U)
 }
 
 object OperandBanks {
