@@ -148,15 +148,20 @@ class Lowering:
         self.loads = LoadPlan(self.layout, self.stream, self.steps, int32=int32, with_bursts=bursts)
 
     def weight_tiles(self) -> Iterator[dict[str, int]]:
-        """Packed weight tiles as they lie in memory: place, size, and the elements they begin at."""
+        """Packed weight tiles as they lie in memory: place, size, first elements, banks."""
         packed = self.layout.split.weights == "packed"
         for (nest, k, c), (address, size) in self.loads.weight_tiles.items() if packed else ():
             span, limits = self.stream.k_span(k), self.stream.active_weight(k, c)
             one, two = (banks.active(limits) for banks in self.layout.weight_banks)
             yield {
-                **{"address": address, "bytes": size, "nest": nest},
-                **{"k": span.first, "k_steps": span.steps, "c": self.stream.c_span(c).first},
-                **{"banks_1": one, "banks_2": two},
+                "address": address,
+                "bytes": size,
+                "nest": nest,
+                "k": span.first,
+                "k_steps": span.steps,
+                "c": self.stream.c_span(c).first,
+                "banks_1": one,
+                "banks_2": two,
             }
 
     # ---------------------------------------------------------------- commands
