@@ -34,7 +34,7 @@ object Elaborate {
 
   /** Puts what it is the Verilog of on top of the top module. */
   private def sign(file: Path, design: Design): Unit = {
-    val title = s"// Accelerator of design ${design.name}, ID 0x${design.id.toString(16)}; see docs/hardware.md\n"
+    val title = f"// Accelerator of design ${design.name}, ID 0x${design.id}%08x; see docs/hardware.md\n"
     Files.writeString(file, title + Files.readString(file))
   }
 }
