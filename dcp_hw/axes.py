@@ -24,7 +24,8 @@ class Axes:
         chain_axis: axis of an operand's chains, None without.
         chain: tensor that is held in the PEs, None without.
         diagonal: the input is shared along PE (i, j), (i + 1, j - 1).
-        other: what is shared or summed in a way that mappings do not know, None if nothing is.
+        other: what is shared or summed in a way that mappings do not know, None if nothing is;
+            `window` if PEs are enabled step by step.
     """
 
     size: tuple[int, int]
@@ -94,7 +95,7 @@ def axes_of(design: Design) -> Axes:
         chain_axis=_direction(operand_chains, size) if chain in ("input", "weight") else None,
         chain=chain,
         diagonal=diagonal,
-        other=other[0] if other else None,
+        other="window" if design.window is not None else other[0] if other else None,
     )
 
 

@@ -27,6 +27,7 @@ PARTS = (
     "dcp_hw.bridge.cli",
     "dcp_hw.experiment_cli",
     "dcp_hw.finetune_cli",
+    "dcp_hw.stt_cli",
 )
 
 

@@ -61,9 +61,7 @@ def random_other_array(rng: random.Random, rows: int, cols: int, **settings: Any
             held=rng.choice(("chain", "port")),
             **settings,
         )
-        if isinstance(design, Design) and (
-            design.window is not None or axes_of(design).other is not None
-        ):
+        if isinstance(design, Design) and axes_of(design).other is not None:
             return design
 
 

@@ -113,6 +113,8 @@ def split_lanes(
         slots: ports per bank of input and weight.
     Raises: `Unmappable` if an axis cannot carry what the mapping puts on it.
     """
+    if axes.other == "window":
+        raise Unmappable("no mapping enables PEs step by step, as the windows of this array do")
     if axes.other:
         raise Unmappable(f"no mapping knows how PEs share the {axes.other} of this array")
     lanes = dict.fromkeys(LOOPS, 1)

@@ -17,6 +17,7 @@ from tensorlib.design import Design, Operand
 ROW_BITS = 128
 STORE_LANES = 16
 PRODUCT_BITS = 16
+DIGIT_BITS = 32
 LANE_BITS = 88
 """Lower bounds, base and select of one operand bank (docs/hardware.md, LANES entry)."""
 
@@ -59,6 +60,8 @@ def flip_flops(design: Design) -> int:
     links = 8 * (design.input.link_registers + design.weight.link_registers)
     exits = 2 * design.acc_bits * design.output.banks  # arrived and running sum
     sums = design.acc_bits * design.output.link_registers
+    if design.window is not None:
+        per_pe += DIGIT_BITS  # where its window begins
     return design.pes * per_pe + links + sums + exits
 
 

@@ -6,6 +6,7 @@ Expected values come from the operator's definition (`sim.reference`), never fro
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 from dcp_hw.axes import axes_of
+from dcp_hw.cli import main
+from dcp_hw.draw import random_mapping
 from dcp_hw.metrics import Infeasible
 from dcp_hw.stt_banks import Filter
 from dcp_hw.stt_builder import Builder
@@ -226,6 +229,15 @@ def test_an_array_of_another_operator_is_refused() -> None:
     assert "exit" in refused.reason
 
 
+def test_mappings_leave_windows_alone() -> None:
+    design = array(LAYERS[1], "kcx", MULTI[1])
+    for seed in range(3):
+        refused = random_mapping(LAYERS[1], design, random.Random(seed))
+        assert refused == Infeasible(
+            "no mapping enables PEs step by step, as the windows of this array do"
+        )
+
+
 def test_refusals_say_why() -> None:
     design = array(GEMM, "mnk", MULTI[1])
     assert stt_program(GEMM, family("broadcast", 4, 4)) == Infeasible(
@@ -301,3 +313,58 @@ def test_rules_of_designs_with_windows() -> None:
         broken(design, links=tuple(replace(x, delay=-1) for x in design.input.links))
     with pytest.raises(AnalysisError, match="skew difference"):
         replace(array(GEMM, "mnk", [[1, 0, 0], [0, 1, 0], [0, 1, 1]]), skew=((0,) * 5,) * 4)
+
+
+# --- the command --------------------------------------------------------------------------
+
+BACKWARD = ("--loops", "mnk", "--matrix", "1,0,1 0,1,0 0,0,1")
+
+
+def stt(*arguments: str) -> int:
+    return main(["stt", "--layers", "gemm_prime", "--rows", "3", "--cols", "4", *arguments])
+
+
+def test_the_command_compares_every_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stt(*BACKWARD, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["right"]
+    assert row["windows"]
+    assert row["matrix"] == "1,0,1 0,1,0 0,0,1"
+    assert row["words"] > 13 * 17
+    assert row["busy"] == pytest.approx(13 * 17 * 23 / (12 * steps(row)), abs=1e-4)
+
+
+def steps(row: dict) -> int:
+    """Steps of all sweeps of 13 x 17 x 23."""
+    tile = [int(n) for n in row["tile"].split("x")]
+    return row["steps"] * int(
+        np.prod([-(-n // t) for n, t in zip((13, 17, 23), tile, strict=True)])
+    )
+
+
+def test_the_command_fails_if_a_word_differs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = SttProgram.expected
+    monkeypatch.setattr(SttProgram, "expected", lambda self, data: right(self, data) + 1)
+    assert stt(*BACKWARD) == 1
+    assert "0 right" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give --loops with --matrix, or --every"),
+        ((*BACKWARD, "--every"), "give --loops with --matrix, or --every"),
+        (("--loops", "mnk", "--matrix", "1,0 0,1"), "three rows of three integers"),
+        (("--loops", "kcx", "--matrix", BACKWARD[3]), "gemm has no iterator 'c'"),
+        (("--loops", "mnk", "--matrix", "1,0,0 0,1,0 0,0,2"), "no array of this T"),
+        (("--loops", "mnk", "--matrix", "1,0,0 1,0,0 0,0,1"), "singular"),
+        ((*BACKWARD, "--rows", "0"), "array.rows must be an integer 1 to 1024"),
+    ],
+)
+def test_the_command_says_what_it_accepts(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stt(*arguments) == 2
+    assert message in capsys.readouterr().err
