@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from dcp_hw.problem import ceil_div
 from dcp_hw.stt_banks import MAX_COORDINATE, Filter
 from dcp_hw.stt_layer import Nest
+from dcp_hw.stt_loops import Area, Loop, Parts, TooLarge
 from dcp_hw.stt_placement import Ints, Placement, Stream, Unplaceable, matrix_of
 from tensorlib.design import ROW_BYTES, Design, Operand
 from tensorlib.program import (
@@ -32,59 +33,6 @@ MAX_LIMIT = 511
 RUN_DISTANCE = 3
 
 
-class TooLarge(Exception):
-    """A tile that banks do not hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a program is made of; see `dcp_hw.stt_program.SttProgram`."""
-
-    commands: tuple[Command, ...]
-    packed: tuple[Ints, Ints]
-    unpacked: Ints
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Loop:
-    """A loop around the sweeps.
-
-    Attributes:
-        iterator: of the operator.
-        step: its indices per turn: the tile's size of a selected loop, else 1.
-        size: all its indices.
-        selected: position among the selected loops, None for others.
-        operands: whether input and weight depend on it.
-        reduces: the output does not.
-    """
-
-    iterator: str
-    step: int
-    size: int
-    selected: int | None
-    operands: tuple[bool, bool]
-    reduces: bool
-
-    @property
-    def count(self) -> int:
-        """Turns, a last one cut short included."""
-        return ceil_div(self.size, self.step)
-
-    def parts(self) -> list[tuple[int, int, int]]:
-        """(first turn, turns, indices of a turn) of whole turns and of the one cut short."""
-        whole, rest = divmod(self.size, self.step)
-        return [p for p in ((0, whole, self.step), (whole, 1, rest)) if p[1] and p[2]]
-
-
-@dataclass(slots=True)
-class _Area:
-    """A packed operand: places of its bytes, and where each part of it begins."""
-
-    places: list[Ints] = field(default_factory=list)
-    begins: dict[tuple[int, ...], int] = field(default_factory=dict)
-    size: int = 0
-
-
 class Builder:
     """Lays sweeps into EXECs and EXECs into a program."""
 
@@ -95,13 +43,13 @@ class Builder:
         self.down = stt.u[self.time] < 0
         every = [self._loop(iterator) for iterator in nest.op.iterators]
         self.steps = self._steps(every)
-        self.inner: list[_Loop] = []
-        self.outer: list[_Loop] = []
+        self.inner: list[Loop] = []
+        self.outer: list[Loop] = []
         self._check_room()
         for loop in sorted((x for x in every if x.count > 1), key=lambda x: not x.reduces):
             (self.inner if self._holds(loop) else self.outer).append(loop)
         self.outer.sort(key=lambda x: x.reduces)  # reductions are the inner ones
-        self.areas = (_Area(), _Area())
+        self.areas = (Area(), Area())
         self.filters = [Filter(operand) for _, operand in design.operands]
 
     @property
@@ -109,12 +57,12 @@ class Builder:
         """Steps of all sweeps: cycles in which PEs may work."""
         return self.steps * prod(x.count for x in (*self.inner, *self.outer))
 
-    def _loop(self, iterator: str) -> _Loop:
+    def _loop(self, iterator: str) -> Loop:
         op = self.nest.op
         at = self.loops.index(iterator) if iterator in self.loops else None
         column = op.column(iterator)
         uses = [any(row[column] for row in op.tensors[t]) for t in op.tensor_names]
-        return _Loop(
+        return Loop(
             iterator=iterator,
             step=1 if at is None else self.placed.tile[at],
             size=self.nest.sizes[iterator],
@@ -123,7 +71,7 @@ class Builder:
             reduces=not uses[2],
         )
 
-    def _steps(self, every: list[_Loop]) -> int:
+    def _steps(self, every: list[Loop]) -> int:
         """Steps from one sweep to the next; a word is used every third at most."""
         if self.design.window is None or self.placed.held:
             return self.placed.steps
@@ -141,7 +89,7 @@ class Builder:
         whole = self.placed.held or self.design.output.chains
         return self.placed.words if whole else self.steps
 
-    def _room(self, tensor: int, loops: list[_Loop]) -> bool:
+    def _room(self, tensor: int, loops: list[Loop]) -> bool:
         operand = self.design.operands[tensor][1]
         sweeps = prod(x.count for x in loops if x.operands[tensor])
         size = sweeps * self._table(self.placed.streams[tensor], operand)
@@ -157,7 +105,7 @@ class Builder:
         if max(self.placed.tile) > MAX_LIMIT:
             raise TooLarge(f"tile {self.placed.tile} exceeds the limits of an EXEC")
 
-    def _holds(self, loop: _Loop) -> bool:
+    def _holds(self, loop: Loop) -> bool:
         """Whether an EXEC has room for one more loop."""
         loops = [*self.inner, loop]
         if len(loops) > LOOPS - 1 or not all(self._room(n, loops) for n in (0, 1)):
@@ -340,7 +288,7 @@ class Builder:
         packed[:, : whole[0].size] = whole.reshape(operand.banks, -1)
         return packed
 
-    def _moves(self, matrix: Ints, turns: list[_Loop]) -> Ints:
+    def _moves(self, matrix: Ints, turns: list[Loop]) -> Ints:
         """`sweeps x dimensions`: what the turns of loops add to subscripts, the first fastest."""
         moves: Ints = np.zeros((1, len(matrix)), dtype=np.int64)
         for loop in turns:

@@ -124,22 +124,16 @@ def place(design: Design, op: Operator, tile: Triple) -> Placement:
     reads = [local - wires.late[pe] for wires in feeds]
     exits = local + leaves.late[pe]
     held = not any(_moves(op, op.output, loops, stt.u))
-    times = [local, *reads, *([] if held else [exits])]
-    first = min(int(t.min()) for t in times)
-    last = max(int(t.max()) for t in [*times, exits])
+    times = np.stack([local, *reads, exits])
+    first, last = int(times.min()), int(times.max())
     if design.window is None and (first, last) != (int(local.min()), int(local.max())):
         raise Unplaceable("links lead to another step, and the PEs have no windows")
-    streams = []
-    for (_, operand), wires, read, tensor in zip(
-        design.operands, feeds, reads, op.inputs, strict=True
-    ):
-        element = points @ np.array(op.access(tensor, loops)).T
-        step, steps = read - first, last - first + 1
-        if operand.chains:  # read from the far end
-            steps = operand.chain_length
-            step = steps - 1 - _place_in_chain(design, operand.chains)[pe]
-        streams.append(_stream(operand, wires.end[pe], step, steps, element, tensor))
-    word, words = exits - first, last - first + 1
+    steps = last - first + 1
+    streams = [
+        _stream(design, n, wires.end[pe], read - first, steps, op, points, pe)
+        for n, (wires, read) in enumerate(zip(feeds, reads, strict=True))
+    ]
+    word, words = exits - first, steps
     if design.output.chains and not held:
         raise Unplaceable("sums stay in the PEs, but the output moves on")
     if held:
@@ -149,7 +143,7 @@ def place(design: Design, op: Operator, tile: Triple) -> Placement:
         word, words = _place_in_chain(design, pes)[pe], design.output.chain_length
     return Placement(
         tile=tile,
-        steps=last - first + 1,
+        steps=steps,
         digits=_digits(design, stt, origin, first),
         streams=(streams[0], streams[1]),
         held=held,
@@ -217,9 +211,15 @@ def _place_in_chain(design: Design, chains: Sequence[Sequence[Pe]]) -> Ints:
 
 
 def _stream(
-    operand: Operand, port: Ints, step: Ints, steps: int, element: Ints, tensor: str
-) -> Stream:
-    """Elements `n x dimensions` of all points, by port and step."""
+    design: Design, tensor: int, port: Ints, step: Ints, steps: int, op: Operator, points: Ints,
+    pe: Ints,
+) -> Stream:  # fmt: skip
+    """What input (0) or weight (1) must hold, from port, step and PE of all points."""
+    operand, name = design.operands[tensor][1], op.inputs[tensor]
+    element = points @ np.array(op.access(name, matrix_of(design)[1])).T
+    if operand.chains:  # read from the far end
+        steps = operand.chain_length
+        step = steps - 1 - _place_in_chain(design, operand.chains)[pe]
     if 16 % operand.slots:
         raise Unplaceable(f"{operand.slots} ports of a bank do not divide a row of 16 bytes")
     bank = np.array([p.bank for p in operand.ports])[port]
@@ -229,7 +229,7 @@ def _stream(
     used = np.zeros(shape, dtype=np.bool_)
     found[bank, step, slot], used[bank, step, slot] = element, True
     if not np.array_equal(found[bank, step, slot], element):
-        raise Unplaceable(f"PEs that share a port need different elements of {tensor}")
+        raise Unplaceable(f"PEs that share a port need different elements of {name}")
     return Stream(slots=operand.slots, steps=steps, used=used, element=found)
 
 

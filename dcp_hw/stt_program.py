@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from dcp_hw.lowering import program_text
 from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import ceil_div
-from dcp_hw.stt_builder import MAX_LIMIT, Builder, TooLarge
+from dcp_hw.stt_builder import MAX_LIMIT, Builder
 from dcp_hw.stt_layer import Nest, nest_of
+from dcp_hw.stt_loops import TooLarge
 from dcp_hw.stt_placement import Ints, Unplaceable, fits, matrix_of, place
 from dcp_hw.workload import Layer
 from sim.layer_data import LayerData
