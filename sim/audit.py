@@ -70,6 +70,7 @@ def audit(design: Design, verilog_dir: Path, top: str = "Accelerator") -> Audit:
         *_ports(design, modules[top]),
         *_pes(design, modules, pes),
         *_wiring(modules[top]),
+        *_windows(design, modules[top]),
         *_memories(design, memory_bits),
         *_link_registers(design, array),
     ]
@@ -223,6 +224,17 @@ def _wiring(top: Module) -> Iterator[str]:
     for pin in output.pins:
         if re.fullmatch(r"io_exits_\d+", pin):
             yield from _arrives(top, "outputBanks", pin, Root("array", pin))
+
+
+def _windows(design: Design, top: Module) -> Iterator[str]:
+    """With windows, and only then, the lane table sees loop 0 as late as PEs are skewed."""
+    lanes = top.instances.get("lanes")
+    steps = {int(pin[8:]) for pin in lanes.pins if pin.startswith("io_step_")} if lanes else set()
+    skews = {skew for row in design.skew for skew in row} if design.window is not None else set()
+    if steps != skews:
+        yield f"the lane table sees steps of skews {sorted(steps)}, not {sorted(skews)}"
+    for late in sorted(steps & skews):
+        yield from _arrives(top, "lanes", f"io_step_{late}", Root("sequencer", "io_inner"), late)
 
 
 def _control(design: Design, array: Module) -> Iterator[str]:

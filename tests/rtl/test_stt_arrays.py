@@ -166,3 +166,10 @@ def test_fault_is_noticed(
         driver_dir=good.driver, quick=True,
     )  # fmt: skip
     assert differences(built, programs["systolic"], None) != []
+
+
+def test_audit_notices_a_late_window(made: dict[str, rtl.Rtl], tmp_path: Path) -> None:
+    late = Edit("Accelerator.*", r"(\.io_step_2\s*\()\w+\)", r"\1_sequencer_io_inner)")
+    mutate(made["systolic"].folder, tmp_path / "broken", [late])
+    (problem,) = audit.audit(made["systolic"].design, tmp_path / "broken").problems
+    assert "lanes.io_step_2 is" in problem
