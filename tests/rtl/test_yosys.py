@@ -1,4 +1,7 @@
-"""Another reader than Verilator: Yosys takes the Verilog of every family, memories included."""
+"""Another reader than Verilator: Yosys takes the Verilog of every family, memories included.
+
+And of a design with windows, whose PEs have no multiplier more than others.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,21 @@ import pytest
 
 from dcp_hw import rtl
 from sim.verilate import verilog_files
+from tensorlib.design import Design
 from tensorlib.families import FAMILIES, family
 
 pytestmark = pytest.mark.needs("java", "yosys")
 
+KINDS = (*FAMILIES, "windows")
 SIZE = (4, 4)
 STORE_LANES = 16  # each with the multiplier of its scale
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, rtl.Rtl]:
-    designs = [family(kind, *SIZE) for kind in FAMILIES]
-    return dict(zip(FAMILIES, rtl.verilog(designs), strict=True))
+def made(root: Path) -> dict[str, rtl.Rtl]:
+    windows = Design.load(root / "tests" / "golden" / "designs" / "windows.json")
+    designs = [*(family(kind, *SIZE) for kind in FAMILIES), windows]
+    return dict(zip(KINDS, rtl.verilog(designs), strict=True))
 
 
 def cells(verilog: Path, work: Path) -> dict[str, int]:
@@ -49,7 +55,7 @@ def cells(verilog: Path, work: Path) -> dict[str, int]:
     return json.loads((work / "stat.json").read_text())["design"]["num_cells_by_type"]
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_yosys_reads_the_verilog(kind: str, made: dict[str, rtl.Rtl], tmp_path: Path) -> None:
     found = cells(made[kind].folder, tmp_path / "work")
     assert found["$mul"] == SIZE[0] * SIZE[1] + STORE_LANES
