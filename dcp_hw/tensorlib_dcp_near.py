@@ -123,6 +123,14 @@ def near(point: Point, pes: int) -> Iterator[Point]:
             yield Point(style=style, rows=rows, cols=cols)
 
 
+@lru_cache(maxsize=1 << 10)
+def halved(style: Style, pes: int) -> tuple[Point, ...]:
+    """The shapes of an array with 2, 4, 8, ... rows."""
+    wanted = [(n, max((c for r, c in _shapes(style, pes) if r == n), default=0))
+              for n in (1 << i for i in range(1, pes.bit_length()))]  # fmt: skip
+    return tuple(Point(style=style, rows=rows, cols=cols) for rows, cols in wanted if cols)
+
+
 @lru_cache(maxsize=1 << 14)
 def _sizes_near(style: Style, rows: int, pes: int, reach: int) -> tuple[tuple[int, int], ...]:
     """Legal shapes of about so many rows: these, and powers of two below and above.

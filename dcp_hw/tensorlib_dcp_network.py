@@ -19,16 +19,16 @@ from dcp_hw.funnel import Point
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import network_value
 from dcp_hw.tensorlib_dcp_code import style_fields
-from dcp_hw.tensorlib_dcp_near import Kind, kind, near, probe
+from dcp_hw.tensorlib_dcp_near import Kind, halved, kind, near, probe
 from dcp_hw.workload import Layer
 
 SHAPES = 3
 """Proposed shapes of a kind that are bounded; shapes of a kind whose splits are compared first."""
-BEST, STEPS = 2, 3
+BEST, STEPS = 3, 3
 """Best shapes of a kind whose neighbours are bounded, and how often, before each round."""
 OF_A_SHAPE = 2
 """Designs of one shape checked in a round at most."""
-HOPE = 0.5
+HOPE = 0.25
 """Others may be nearer to their bounds than the nearest one of their kind: by the root."""
 WORTH = 1.5
 """Kinds whose bounds are so many times the best value are left alone."""
@@ -82,7 +82,8 @@ class Network:
         """So many designs to check next, the most promising first."""
         for _ in range(STEPS):
             for point in self._promising():
-                for other in near(point, self.hardware.pes):
+                pes = self.hardware.pes
+                for other in (*halved(point.style, pes), *near(point, pes)):
                     if kind(other.style) == kind(point.style):
                         self._look(other)
         return self._first_of_kinds(number) if not self.checked else self._likely(number)
@@ -142,16 +143,14 @@ class Network:
 
     def _promising(self) -> list[Point]:
         """The best shapes of every kind that may have the best design."""
-        often: Counter[Kind] = Counter()
-        found: list[Point] = []
         ratio = self._ratios()
         finite = [point for point, bound in self.seen.items() if np.isfinite(bound)]
         roof = WORTH * min(self.best, min((self.seen[x] for x in finite), default=np.inf) * WORTH)
+        found: dict[Kind, dict[str, Point]] = {}  # one of those with the same bound
         for point in sorted(finite, key=lambda x: self.seen[x]):
-            often[kind(point.style)] += 1
-            if often[kind(point.style)] <= BEST and self.seen[point] * ratio(point.style) < roof:
-                found.append(point)
-        return found
+            if self.seen[point] * ratio(point.style) < roof:
+                found.setdefault(kind(point.style), {}).setdefault(f"{self.seen[point]:.9g}", point)
+        return [point for some in found.values() for point in list(some.values())[:BEST]]
 
     def _first_of_kinds(self, number: int) -> list[tuple[Key, Candidate]]:
         """The design of least bound of each kind."""
