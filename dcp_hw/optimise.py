@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dcp_hw.baselines.problem import Accelerator, Budgeted, Found, Objective, Problem
 from dcp_hw.errors import ToolMissing
-from dcp_hw.optimise_settings import MOST_CHECKS, Descent, Moves, Settings
+from dcp_hw.optimise_settings import MOST_CHECKS, Annealing, Descent, Moves, Settings
 from dcp_hw.workload import Layer
 
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ def candidates(
 
 def _width(settings: Settings) -> int:
     """Dataflows of a group that the predictor sees at once."""
+    from dcp_hw.optimise_descent import CHUNK
+
+    if isinstance(settings.descent, Annealing):
+        return CHUNK  # each group by itself
     tries = settings.descent.tries if isinstance(settings.descent, Moves) else 1
     return settings.starts * tries
 
@@ -143,7 +147,11 @@ def _candidates(groups: Sequence[Group], frozen: Frozen, settings: Settings) -> 
     if settings.descent is None:
         return [passed.best(settings.checks).numpy() for passed in screened]
     starts = torch.stack([_filled(x.best(settings.starts), settings.starts) for x in screened])
-    if isinstance(settings.descent, Moves):
+    if isinstance(settings.descent, Annealing):
+        from dcp_hw.optimise_anneal import anneal_search
+
+        moved = anneal_search(groups, starts.numpy(), frozen.predict, settings.descent, **named)
+    elif isinstance(settings.descent, Moves):
         from dcp_hw.optimise_local import local_search
 
         moved = local_search(groups, starts.numpy(), frozen.predict, settings.descent, **named)

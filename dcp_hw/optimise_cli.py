@@ -19,6 +19,8 @@ from dcp_hw.optimise_settings import (
     MODEL,
     MOST_CHECKS,
     RULES,
+    SHARED_MOVES,
+    Annealing,
     Descent,
     Moves,
     Relaxation,
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("latency", "energy", "edp")
 _SETTINGS, _MOVES, _DESCENT, _RELAXATION = LAYER, Moves(), Descent(), Relaxation()
-_SHARED = MODEL.descent
-assert isinstance(_SHARED, Moves)
+_ANNEALING = Annealing()
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -78,16 +79,17 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
                        help="where the random ones come from (default shaped)")  # fmt: skip
     group.add_argument("--caution", type=_real, default=_SETTINGS.caution, metavar="X",
                        help="share of the predictor's interval added (default 1)")  # fmt: skip
-    group.add_argument("--method", choices=("moves", "descent"), default="moves",
-                       help="to neighbours that the gradient does not rule out, or along it as in "
-                       "the paper (default moves)")  # fmt: skip
+    group.add_argument("--method", choices=("moves", "anneal", "descent"),
+                       help="to neighbours that the gradient does not rule out (moves), to many "
+                       "more that the closed form judges (anneal), or along the gradient as in the "
+                       "paper (default moves; model level anneal)")  # fmt: skip
     group.add_argument("--steps", type=_number, metavar="N",
-                       help=f"T (default {_MOVES.steps}; model level {_SHARED.steps}; "
-                       f"descent {_DESCENT.steps})")  # fmt: skip
+                       help=f"T (default {_MOVES.steps}; moves at model level "
+                       f"{SHARED_MOVES.steps}; descent {_DESCENT.steps})")  # fmt: skip
     group.add_argument("--without-gradients", action="store_true", help="starts and checks only")
     group.add_argument("--seed", type=_natural, default=_SETTINGS.seed, metavar="N",
                        help="default 1")  # fmt: skip
-    _add_moves(p.add_argument_group("--method moves"))
+    _add_moves(p.add_argument_group("--method moves or anneal"))
     _add_descent(p.add_argument_group("--method descent"))
 
 
@@ -98,7 +100,10 @@ def _add_moves(group: argparse._ArgumentGroup) -> None:
                        help=f"of so many random ones (default {_MOVES.draws})")  # fmt: skip
     group.add_argument("--halvings", type=_natural, metavar="N",
                        help="times that the worse half of the dataflows is given up (default "
-                       f"{_MOVES.halvings}; model level {_SHARED.halvings})")  # fmt: skip
+                       f"{_MOVES.halvings}; model level {SHARED_MOVES.halvings})")  # fmt: skip
+    group.add_argument("--predictions", type=_number, metavar="N",
+                       help="neighbours that an annealing judges (default "
+                       f"{_ANNEALING.predictions})")  # fmt: skip
     group.add_argument("--guide", choices=GUIDES, default=_MOVES.guide,
                        help="what the gradient is asked of them: which are worse, which are best, "
                        f"nothing (default {_MOVES.guide})")  # fmt: skip
@@ -122,10 +127,12 @@ def _add_descent(group: argparse._ArgumentGroup) -> None:
 
 def _settings(options: argparse.Namespace) -> Settings:
     """The search that the options state."""
+    model = options.level == "model"
+    method = options.method or ("anneal" if model else "moves")
     chosen = None
     if not options.without_gradients:
-        chosen = _moves(options) if options.method == "moves" else _descent(options)
-    shared = options.level == "model" and isinstance(chosen, Moves | None)
+        chosen = {"moves": _moves, "anneal": _annealing, "descent": _descent}[method](options)
+    shared = model and not isinstance(chosen, Descent)
     base = MODEL if shared else LAYER
     starts = options.starts or base.starts
     return Settings(
@@ -140,7 +147,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _moves(options: argparse.Namespace) -> Moves:
-    base = _SHARED if options.level == "model" else _MOVES
+    base = SHARED_MOVES if options.level == "model" else _MOVES
     return replace(
         base,
         steps=options.steps or base.steps,
@@ -148,6 +155,15 @@ def _moves(options: argparse.Namespace) -> Moves:
         draws=max(options.draws, options.tries),
         guide=options.guide,
         halvings=base.halvings if options.halvings is None else options.halvings,
+    )
+
+
+def _annealing(options: argparse.Namespace) -> Annealing:
+    return replace(
+        _ANNEALING,
+        predictions=options.predictions or _ANNEALING.predictions,
+        guide=options.guide,
+        halvings=_ANNEALING.halvings if options.halvings is None else options.halvings,
     )
 
 

@@ -60,7 +60,7 @@ LATENCY_LOG, ENERGY_LOG, L1_OVER, L2_OVER = range(4)
 LEAST_LATENCY, LEAST_ENERGY, LEAST_COMPUTE, LEAST_NOC, LEAST_DRAM = range(4, 9)
 LOGS = 9
 """Columns of what is found beside the features."""
-_PARTS = 6  # of the energy
+ENERGY_PARTS = 6  # of the energy
 _CAP, _LOW, _FIT = 18.0, -18.0, 12.0  # as in `predictors.features`
 
 
@@ -82,7 +82,7 @@ def _price(elements: float, sizes: Floats, table: Floats, shared: int, out: Floa
 
 
 @njit(**LEAN)
-def _bound(
+def bound_logs(
     layer: Floats,
     machine: Floats,
     sizes: Floats,
@@ -115,7 +115,7 @@ def _three(row: Floats, at: int) -> float:
 
 
 @njit(**LEAN)
-def _energy(
+def energies(
     flow: Floats,
     sums_read: float,
     macs: float,
@@ -247,7 +247,7 @@ def _compile() -> Callable[..., None]:
         units, flow = np.empty(LEVELS), np.empty((LEVELS + 1, COLUMNS))
         room, volume = np.empty((LEVELS, DIMENSIONS, GROUP)), np.empty((LEVELS, 3))
         layer, machine = np.empty(layers.shape[1]), np.empty(machines.shape[1])
-        parts = np.empty(_PARTS)
+        parts = np.empty(ENERGY_PARTS)
         for n in range(len(owner)):
             layer[:], machine[:] = layers[n], machines[n]
             mask, out, logs = MASK[int(layer[DEPTHWISE])], features[n], found[n]
@@ -259,11 +259,11 @@ def _compile() -> Callable[..., None]:
             cycles, compute, ends = timing(
                 layer, g, place, along, mask, changing, *bound_by, room, volume, w[4:]
             )
-            _bound(layer, machine, sizes, table, scalars, logs, w[4])
+            bound_logs(layer, machine, sizes, table, scalars, logs, w[4])
             macs = 1.0
             for d in range(DIMENSIONS):
                 macs *= layer[d]
-            leak = _energy(flow, sums_read, macs, sizes, table, scalars, parts, w[4])
+            leak = energies(flow, sums_read, macs, sizes, table, scalars, parts, w[4])
             total = parts.sum() + leak * cycles / scalars[2]
             logs[LATENCY_LOG], logs[ENERGY_LOG] = math.log(cycles), math.log(total)
             shared = 0.0
@@ -278,9 +278,9 @@ def _compile() -> Callable[..., None]:
             out[at + 3] = logs[ENERGY_LOG] - logs[LEAST_ENERGY]
             out[at + 4] = max(0.0, 1.0 - parts.sum() / total)
             at += 5
-            for c in range(_PARTS):
+            for c in range(ENERGY_PARTS):
                 out[at + c] = parts[c] / total
-            at += _PARTS
+            at += ENERGY_PARTS
             out[at] = min(_FIT, max(-_FIT, logs[L1_OVER]))
             out[at + 1] = min(_FIT, max(-_FIT, logs[L2_OVER]))
 

@@ -41,7 +41,7 @@ def shaped(groups: Sequence[Group], number: int, seed: int) -> Integers:
     All PEs are used, filters are mostly whole, tiles are even, and at each level one tensor stays
     in place the longest; tiles shrink until the buffers suffice.
     """
-    return drawn(field_of(groups), _seeds(groups, seed, 0), number)
+    return drawn(field_of(groups), seeds_of(groups, seed, 0), number)
 
 
 def local_search(
@@ -93,7 +93,7 @@ class _Walk:
         """One step of all dataflows."""
         if moves.guide != "none" and step % moves.refresh == 0:
             self._slope()
-        random = _seeds(self.groups, seed, step + 1)
+        random = seeds_of(self.groups, seed, step + 1)
         near, number = neighbours(
             self.field,
             self.at,
@@ -170,7 +170,7 @@ def gradients(batch: Batch, mappings: Tensor, predict: Predict, caution: float =
     return torch.cat([slope.flatten(1) for slope in slopes], dim=1).double().numpy()
 
 
-def _seeds(groups: Sequence[Group], seed: int, step: int) -> Integers:
+def seeds_of(groups: Sequence[Group], seed: int, step: int) -> Integers:
     """A seed for each group, whatever batch it is in."""
     names = (" ".join(problem.layer.name for problem in group.problems) for group in groups)
     return np.array([zlib.crc32(f"{seed} {step} {each}".encode()) for each in names])

@@ -87,7 +87,7 @@ def first_order(a: Integers, b: Integers, gradient: Floats) -> float:
 
 
 @njit(**COMPILED)
-def _key(m: Integers) -> int:
+def key_of(m: Integers) -> int:
     """A number from 1 for a dataflow; differs, as good as always, from that of another."""
     found = np.uint64(14695981039346656037)
     for i in range(LEVELS):
@@ -98,29 +98,29 @@ def _key(m: Integers) -> int:
 
 
 @njit(**COMPILED)
-def _known(tried: Integers, key: int) -> bool:
-    at = key & (TRIED - 1)
+def known(tried: Integers, key: int) -> bool:
+    at = key & (len(tried) - 1)
     for _ in range(64):
         if tried[at] == key:
             return True
         if tried[at] == 0:
             return False
-        at = (at + 1) & (TRIED - 1)
+        at = (at + 1) & (len(tried) - 1)
     return False
 
 
 @njit(**COMPILED)
-def _note(tried: Integers, key: int) -> None:
-    at = key & (TRIED - 1)
+def note(tried: Integers, key: int) -> None:
+    at = key & (len(tried) - 1)
     for _ in range(64):
         if tried[at] in (0, key):
             tried[at] = key
             return
-        at = (at + 1) & (TRIED - 1)
+        at = (at + 1) & (len(tried) - 1)
 
 
 @njit(**COMPILED)
-def _over(
+def over(
     m: Integers, layers: Integers, number: int, machine: Integers, w: Integers, out: Integers
 ) -> int:
     """0 if a dataflow fits on each layer, 1 if a PE's buffer is too small, 2 if the L2 is."""
@@ -135,7 +135,7 @@ def _over(
 
 
 @njit(**COMPILED)
-def _fit(
+def fit(
     m: Integers,
     sizes: Integers,
     layers: Integers,
@@ -143,14 +143,15 @@ def _fit(
     machine: Integers,
     w: Integers,
     out: Integers,
+    attempts: int,
 ) -> bool:
     """Shrink tiles, in place, until a dataflow fits; whether it does."""
-    for _ in range(_FITTING):
-        over = _over(m, layers, number, machine, w, out)
-        if over == 0:
+    for _ in range(attempts):
+        lacking = over(m, layers, number, machine, w, out)
+        if lacking == 0:
             return True
-        i, d = (LEVELS - 1 if over == 1 else below(LEVELS - 1)), below(DIMENSIONS)
-        if over == 1 and chance() < 0.3:
+        i, d = (LEVELS - 1 if lacking == 1 else below(LEVELS - 1)), below(DIMENSIONS)
+        if lacking == 1 and chance() < 0.3:
             i = below(LEVELS)
         if m[i, _T + d] > 1 and (d < 4 or chance() < 0.2):
             rounds = rounds_of(m, sizes, i, d)
@@ -160,7 +161,7 @@ def _fit(
 
 
 @njit(**COMPILED)
-def _worse(a: Integers, b: Integers, gradient: Floats) -> bool:
+def worse(a: Integers, b: Integers, gradient: Floats) -> bool:
     """Whether b is worse, nine times of ten where the gradient says so.
 
     It says little of parallel dimensions, so it is not asked where one changes.
@@ -215,18 +216,16 @@ def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
                 score = 0.0
                 if guide == RANK:
                     score = first_order(mappings[n], m, gradients[n])
-                elif (
-                    guide == REJECT and chance() < _STRICT and _worse(mappings[n], m, gradients[n])
-                ):
+                elif guide == REJECT and chance() < _STRICT and worse(mappings[n], m, gradients[n]):
                     continue
                 if have == k and score >= scores[k - 1]:
                     if guide != RANK:
                         break
                     continue
-                key = _key(m)
-                if _known(tried[g], key) or (keys[:have] == key).any():
+                key = key_of(m)
+                if known(tried[g], key) or (keys[:have] == key).any():
                     continue
-                if _over(m, layers[g], number[g], machines[g], w, counts):
+                if over(m, layers[g], number[g], machines[g], w, counts):
                     continue
                 at = have if have < k else k - 1
                 have = min(k, have + 1)
@@ -235,7 +234,7 @@ def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
                     at -= 1
                 scores[at], keys[at], out[n, at] = score, key, m
             for at in range(have):
-                _note(tried[g], keys[at])
+                note(tried[g], keys[at])
             for at in range(have, k):
                 out[n, at] = mappings[n]
             found[n] = have
@@ -260,7 +259,9 @@ def _compile() -> tuple[Callable[..., None], Callable[..., None]]:
             for n in range(out.shape[1]):
                 for _ in range(4):
                     draw(out[g, n], sizes[g], may[g], pes[g])
-                    if _fit(out[g, n], sizes[g], layers[g], number[g], machines[g], w, counts):
+                    if fit(
+                        out[g, n], sizes[g], layers[g], number[g], machines[g], w, counts, _FITTING
+                    ):
                         break
 
     return propose, seeds

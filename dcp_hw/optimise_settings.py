@@ -126,6 +126,43 @@ class Moves:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Annealing:
+    """How dataflows that many layers share go from neighbour to neighbour, by the closed form.
+
+    Attributes:
+        predictions: neighbours that the closed form judges, on as many layers as it needs.
+        guide: "reject": gradients of the whole predictor leave out neighbours; "none".
+        rounds: times that gradients are taken anew between halvings.
+        halvings: as `Moves`; each part has as many predictions.
+        warmth: as `Moves`.
+        pool: best dataflows that the whole predictor judges in the end.
+
+    Raises: InputError for settings without a meaning.
+    """
+
+    predictions: int = 320_000
+    guide: str = "reject"
+    rounds: int = 16
+    halvings: int = 3
+    warmth: float = 0.02
+    pool: int = 256
+
+    def __post_init__(self) -> None:
+        for name, least in (("predictions", 1), ("rounds", 1), ("halvings", 0), ("pool", 1)):
+            _whole(name, getattr(self, name), least)
+        if self.guide not in (known := ("reject", "none")):
+            raise InputError(f"guide {self.guide!r} not found; have {', '.join(known)}")
+        _at_least_zero("warmth", self.warmth)
+
+    @property
+    def slices(self) -> list[tuple[int, int]]:
+        """Predictions before and after each time that gradients are taken."""
+        number = self.rounds * (self.halvings + 1)
+        ends = [self.predictions * i // number for i in range(number + 1)]
+        return list(pairwise(ends))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """A whole search.
 
@@ -144,7 +181,7 @@ class Settings:
     screened: int = 128
     drawn: str = "shaped"
     checks: int = MOST_CHECKS
-    descent: Moves | Descent | None = field(default_factory=Moves)
+    descent: Moves | Annealing | Descent | None = field(default_factory=Moves)
     caution: float = 1.0
     seed: int = 1
 
@@ -164,6 +201,8 @@ class Settings:
         """Dataflows of a group that the predictor sees, at most; more than once in a descent."""
         if self.descent is None:
             return self.screened
+        if isinstance(self.descent, Annealing):
+            return self.screened + self.descent.predictions + self.descent.pool
         if isinstance(self.descent, Descent):
             return self.screened + self.starts * self.descent.steps
         ends = [0, *sorted(self.descent.halved_at), self.descent.steps]
@@ -188,5 +227,7 @@ def _above_zero(name: str, value: float) -> None:
 
 LAYER = Settings()
 """The search of a layer's own dataflow."""
-MODEL = Settings(starts=32, descent=Moves(steps=600, refresh=16, halvings=3))
+SHARED_MOVES = Moves(steps=600, refresh=16, halvings=3)
+"""Moves of one dataflow for many layers, where every neighbour is judged by the whole predictor."""
+MODEL = Settings(starts=32, descent=Annealing())
 """The search of one dataflow for many layers: it has more local optima, and is done once."""

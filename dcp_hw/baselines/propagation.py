@@ -40,10 +40,10 @@ def shipped() -> Frozen:
 def settings_of(method: str, seed: int, budget: int, *, shared: bool = False) -> Settings:
     """The search that a method's name stands for; `shared`: of one mapping for many layers."""
     from dcp_hw.optimise import SEARCHERS
-    from dcp_hw.optimise_settings import LAYER, MODEL, MOST_CHECKS, Moves
+    from dcp_hw.optimise_settings import LAYER, MODEL, MOST_CHECKS, Annealing, Moves
 
     base, asked = MODEL if shared else LAYER, SEARCHERS[method].descent
-    if isinstance(asked, Moves) and isinstance(base.descent, Moves):
+    if isinstance(asked, Moves) and isinstance(base.descent, Moves | Annealing):
         asked = replace(base.descent, guide=asked.guide)
     return replace(base, seed=seed, checks=min(MOST_CHECKS, budget), descent=asked)
 

@@ -32,7 +32,17 @@ FOREIGN = {
 MAY_USE_TORCH = {"encoding", "dataset", "optimise", "finetune", "train", "train_data"}
 MAY_USE_TORCH |= {"train_report", "honest_torch"}
 MAY_USE_TORCH |= {
-    f"optimise_{part}" for part in ("closed", "descent", "form", "groups", "local", "predictor")
+    f"optimise_{part}"
+    for part in (
+        "anneal",
+        "anneal_kernel",
+        "closed",
+        "descent",
+        "form",
+        "groups",
+        "local",
+        "predictor",
+    )
 }
 MAY_USE_TORCH |= {"tensorlib_dcp"}
 MAY_USE_TORCH |= {

@@ -1,0 +1,125 @@
+"""Annealing of one dataflow for many layers: neighbours judged by the predictor's closed form.
+
+One dataflow for a network has many local optima, and a neighbour is mostly worse: compiled code
+(`optimise_anneal_kernel`) gives it up after a few layers. So the closed form judges many times the
+neighbours that the whole predictor could in that time. The whole predictor chooses the starts,
+gives the gradients, and ranks the best dataflows in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dcp_hw.errors import InputError
+from dcp_hw.optimise_anneal_kernel import anneal
+from dcp_hw.optimise_descent import FITS, Passed, Predict, judge
+from dcp_hw.optimise_groups import Group, batch_of, field_of, powers
+from dcp_hw.optimise_local import gradients, seeds_of
+from dcp_hw.optimise_neighbours import PARTS
+from dcp_hw.optimise_settings import Annealing
+from predictors.model import GapPredictor
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def anneal_search(
+    groups: Sequence[Group],
+    starts: Integers,
+    predict: Predict,
+    annealing: Annealing,
+    *,
+    caution: float = 0.0,
+    seed: int = 0,
+) -> list[Passed]:
+    """The best that each group's dataflows passed, judged by the whole predictor.
+
+    Args:
+        starts: g x s x 3 x 14, legal.
+
+    Raises: InputError for a predictor without a closed form, or numbers that are not finite.
+    """
+    if not isinstance(predict, GapPredictor) or not predict.shape.closed:
+        raise InputError(
+            "annealing needs a predictor with a closed form; accepted: one of kind 'ours' (or give "
+            "--method moves)"
+        )
+    found = []
+    for group, rows in zip(groups, starts, strict=True):
+        walk = _Walk(group, rows, predict, annealing, caution)
+        each = len(annealing.slices) // (annealing.halvings + 1)
+        for i, (begin, end) in enumerate(annealing.slices):
+            if i and i % each == 0:
+                walk.halve()
+            walk.go(begin, end, int(seeds_of([group], seed, i)[0]))
+        found.append(walk.passed())
+    return found
+
+
+class _Walk:
+    """The dataflows of one group on their way."""
+
+    def __init__(
+        self,
+        group: Group,
+        starts: Integers,
+        predict: GapPredictor,
+        annealing: Annealing,
+        caution: float,
+    ) -> None:
+        self.group, self.predict, self.caution, self.annealing = group, predict, caution, annealing
+        self.at = np.ascontiguousarray(starts)
+        number, layers = len(starts), len(group.problems)
+        self.values = np.full(number, np.inf)
+        self.shares = np.full((number, layers), np.inf)
+        self.slopes = np.zeros((number, PARTS))
+        self.fixed = _fixed(group, predict)
+        room = max(64, 4 * annealing.predictions).bit_length()
+        self.tried = np.zeros(1 << (room - 1), np.int64)
+        self.pool = np.zeros((annealing.pool, *starts.shape[1:]), np.int64)
+        self.pool_values = np.full(annealing.pool, np.inf)
+
+    def go(self, begin: int, end: int, seed: int) -> None:
+        """Judge the neighbours from number `begin` to `end`."""
+        guided = self.annealing.guide != "none"
+        if guided:
+            batch = batch_of([self.group], len(self.at))
+            self.slopes = gradients(batch, torch.from_numpy(self.at), self.predict, self.caution)
+        left = 1 - np.array([begin, end]) / self.annealing.predictions
+        state = (self.at, self.values, self.shares, self.slopes, guided)
+        kept = (self.tried, self.pool, self.pool_values)
+        anneal(*state, *self.fixed, end - begin, self.annealing.warmth * left, *kept, seed)
+
+    def halve(self) -> None:
+        """Only the better half goes on; one at least."""
+        kept = self.values.argsort(kind="stable")[: max(1, len(self.at) // 2)]
+        self.at, self.values, self.shares = self.at[kept], self.values[kept], self.shares[kept]
+        self.slopes = self.slopes[kept]
+
+    def passed(self) -> Passed:
+        """The best of all, by the whole predictor; where nothing fitted, what there is."""
+        some = np.isfinite(self.pool_values)
+        mappings = torch.from_numpy(self.pool[some] if some.any() else self.at)
+        batch = batch_of([self.group], len(mappings))
+        values, over = judge(batch, mappings, self.predict, self.caution)
+        return Passed(mappings, values, over <= FITS)
+
+
+def _fixed(group: Group, predict: GapPredictor) -> tuple[object, ...]:
+    """What the compiled loop is told of a group, in its order."""
+    field, batch, prices = field_of([group]), batch_of([group], 1), predict.prices
+    power = powers(batch.weights)[0]
+    factors = (batch.count + batch.times * power.sum()).exp()
+    return (
+        *(part[0] for part in (field.sizes, field.may, field.pes)),
+        field.layers[0],
+        field.machines[0],
+        batch.layer.double().numpy(),
+        batch.machine[0].double().numpy(),
+        *(part.double().numpy() for part in (factors, power)),
+        *(part.double().numpy() for part in (prices.sizes, prices.table, prices.scalars)),
+    )
