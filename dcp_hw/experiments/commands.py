@@ -75,6 +75,9 @@ def add_parsers(names: Any) -> None:
     p.add_argument("--layersets", type=words, default=NETWORKS[:1], metavar="A", help="one")
     p.add_argument("--machines", type=words, metavar="A,B", help="default: all")
     p.add_argument("--without-dcp", action="store_true", help="searches from scratch only")
+    p.add_argument("--learned", type=Path, metavar="FILE",
+                   help="also rows of a predictor without a closed form (`dcp-hw train --model "
+                   "plain`)")  # fmt: skip
     p.set_defaults(run=main_fig6)
 
     p = names.add_parser(
@@ -249,13 +252,28 @@ def main_fig6(options: argparse.Namespace) -> int:
         network=networks(options)[0],
         machines=options.machines,
         methods=options.methods,
-        variants=() if options.without_dcp else tuple(fig6.VARIANTS),
+        variants=() if options.without_dcp else _variants(options),
         budget=options.budget,
         share=0.1,
         seeds=seeds(options),
+        learned=options.learned,
     )
     again = command(options, "layersets", "machines")
+    again += f" --learned {options.learned.name}" if options.learned else ""
     return show(options, fig6.run(plan, options.out, options.cells, again))
+
+
+def _variants(options: argparse.Namespace) -> tuple[str, ...]:
+    """DCP's rows of Fig. 6. Raises: InputError for a checkpoint that is not there."""
+    from dcp_hw.experiments.fig6 import LEARNED, VARIANTS
+
+    if options.learned is None:
+        return tuple(VARIANTS)
+    if not options.learned.is_file():
+        raise InputError(
+            f"--learned {options.learned}: no checkpoint (make one: `dcp-hw train --model plain`)"
+        )
+    return (*VARIANTS, *LEARNED)
 
 
 TIGHT = (

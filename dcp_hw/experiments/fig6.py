@@ -8,6 +8,7 @@ random from the layers' spaces on that machine; infeasible ones count and teach 
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import statistics
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from dcp_hw.workload import LayerSet
 
 if TYPE_CHECKING:
     from dcp_hw.experiments.fig6_tune import Tuned
+    from dcp_hw.optimise_predictor import Frozen
 
 MACHINES: dict[str, HonestMachine] = {
     "small": HonestMachine(
@@ -56,6 +58,11 @@ MACHINES: dict[str, HonestMachine] = {
 ZERO, FEW, AWAY = "dcp, zero-shot", "dcp, few-shot", "dcp without gradients, zero-shot"
 VARIANTS = {ZERO: "dcp", FEW: "dcp", AWAY: "dcp-without-gradients"}
 """DCP's rows, and the method behind each."""
+LEARNED_ZERO, LEARNED_FEW = "learned alone, zero-shot", "learned alone, few-shot"
+LEARNED = {LEARNED_ZERO: "dcp", LEARNED_FEW: "dcp"}
+"""The same with a predictor without a closed form, which knows of machines only what it learned."""
+_METHODS = VARIANTS | LEARNED
+_TUNED = (FEW, LEARNED_FEW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,8 @@ class UnseenPlan:
 
     Attributes:
         methods: searches from scratch, with `budget` samples a layer.
-        variants: of VARIANTS.
+        variants: of VARIANTS and LEARNED.
+        learned: checkpoint of the predictor that LEARNED stands for.
         share: samples of fine-tuning, as a share of the budget.
     """
 
@@ -76,11 +84,14 @@ class UnseenPlan:
     share: float
     seeds: tuple[int, ...]
     objective: Objective = Objective.EDP
+    learned: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.learned is None and set(self.variants) & set(LEARNED):
+            raise InputError(f"{LEARNED_ZERO}: accepted: with the checkpoint of a predictor")
         for what, names, known in (
             ("machine", self.machines, MACHINES),
-            ("variant", self.variants, VARIANTS),
+            ("variant", self.variants, _METHODS),
         ):
             for name in names:
                 if name not in known:
@@ -229,11 +240,13 @@ def propagated(
         "machine": asdict(MACHINES[machine]),
         "objective": str(plan.objective),
         "variant": variant,
-        "version": version(VARIANTS[variant]),
-        "tuning": plan.few if variant == FEW else 0,
+        "version": version(_METHODS[variant]),
+        "tuning": plan.few if variant in _TUNED else 0,
         "seed": seed,
     }
-    path = record_path(store, VARIANTS[variant], f"fig6-{machine}-{plan.network.name}", key)
+    if variant in LEARNED and plan.learned:
+        key["weights"] = hashlib.sha256(plan.learned.read_bytes()).hexdigest()
+    path = record_path(store, _METHODS[variant], f"fig6-{machine}-{plan.network.name}", key)
     stored = read_record(path, key)
     if stored is not None and {"value", "failed", "samples", "tuning_seconds"} <= stored.keys():
         return stored | {"value": math.inf if stored["value"] is None else stored["value"]}
@@ -243,16 +256,25 @@ def propagated(
     return found
 
 
+def _frozen(plan: UnseenPlan, variant: str) -> Frozen:
+    """The predictor of a row, before it is tuned."""
+    if variant not in LEARNED:
+        return shipped()
+    from dcp_hw.optimise_predictor import load_frozen
+
+    return load_frozen(plan.learned)
+
+
 def _propagate(plan: UnseenPlan, machine: str, variant: str, seed: int) -> dict[str, Any]:
     from dcp_hw.experiments.fig6_tune import errors, tune
 
     problems = problems_of(plan, machine)
-    frozen, tuned = shipped(), None
-    if variant == FEW:
+    frozen, tuned = _frozen(plan, variant), None
+    if variant in _TUNED:
         tuned: Tuned | None = tune(frozen, problems, plan.few, seed)
         frozen = replace(frozen, predict=tuned.model)
     latency, energy = errors(frozen, problems, seed)
-    found = propagate_layers(problems, VARIANTS[variant], plan.budget, seed, frozen)
+    found = propagate_layers(problems, _METHODS[variant], plan.budget, seed, frozen)
     return {
         "value": sum(p.layer.count * f.value for p, f in zip(problems, found, strict=True)),
         "failed": sum(not math.isfinite(f.value) for f in found),
@@ -290,6 +312,12 @@ def markdown(plan: UnseenPlan, table: list[Row], command: str) -> str:
         "relative error on other random samples of the same layers. CPU s: of a layer; tuning: "
         "once for the network.",
     ]
+    if plan.learned:
+        lines += [
+            "",
+            f"Learned alone: a predictor without a closed form ({plan.learned.name}); it knows of "
+            "machines what it learned, and is searched with in the same way.",
+        ]
     columns = ["method", "value", "/ bound", "samples", "CPU s", "error, latency"]
     columns += ["error, energy", "tuning, CPU s"]
     for machine in plan.machines:
@@ -323,7 +351,7 @@ def plot(plan: UnseenPlan, table: list[Row], path: Path) -> None:
     figure, axes = new_figure(size=(9.5, 4.8))
     place = axes[0][0]
     methods = list(dict.fromkeys(row.method for row in table))
-    methods.sort(key=lambda name: list(VARIANTS).index(name) if name in VARIANTS else 9)
+    methods.sort(key=lambda name: list(_METHODS).index(name) if name in _METHODS else 9)
     width = 0.8 / len(methods)
     for i, method in enumerate(methods):
         mine = {row.machine: row for row in table if row.method == method}

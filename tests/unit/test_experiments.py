@@ -371,6 +371,34 @@ def test_fine_tuning_lowers_the_error_on_other_samples() -> None:
     assert all(a < 0.8 * b for a, b in zip(after, before, strict=True))
 
 
+def test_a_predictor_that_only_learned_has_rows_of_its_own(tmp_path) -> None:
+    pytest.importorskip("torch")
+    from dcp_hw.train import prices
+    from predictors.checkpoint import save
+    from predictors.model import GapPredictor, Shape
+
+    path = tmp_path / "plain.safetensors"
+    save(path, GapPredictor(Shape(width=8, layers=1, closed=False), prices()), {"rows": 5})
+    plan = fig6.UnseenPlan(
+        network=LayerSet("one", (DEPTH,)),
+        machines=("small",),
+        methods=("random",),
+        variants=("dcp, zero-shot", *fig6.LEARNED),
+        budget=400,
+        share=0.1,
+        seeds=(1,),
+        learned=path,
+    )
+    rows = {row.method: row for row in fig6.run(plan, tmp_path / "out", tmp_path / "cells", "x")}
+    alone, tuned = (rows[f"learned alone, {shot}-shot"] for shot in ("zero", "few"))
+    assert alone.latency_error > 20 * rows["dcp, zero-shot"].latency_error
+    assert (alone.samples, tuned.samples) == (16, 56)
+    assert alone.value >= rows["dcp, zero-shot"].value
+    assert "plain.safetensors" in (tmp_path / "out" / "fig6.md").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="checkpoint"):
+        replace(plan, learned=None)
+
+
 # --- commands -----------------------------------------------------------------------------
 
 
@@ -385,6 +413,7 @@ def test_fine_tuning_lowers_the_error_on_other_samples() -> None:
         (["samples", "--objectives", "edp,energy"], "accepted: one"),
         (["fig6", "--machines", "moon"], "machine 'moon' not found"),
         (["fig6", "--layersets", "tiny,vit_b16"], "accepted: one"),
+        (["fig6", "--learned", "/nonsense"], "no checkpoint"),
     ],
 )
 def test_wrong_arguments_are_named(words: list[str], said: str, capsys) -> None:
