@@ -142,8 +142,8 @@ class Annealing:
 
     predictions: int = 320_000
     guide: str = "reject"
-    rounds: int = 16
-    halvings: int = 3
+    rounds: int = 8
+    halvings: int = 4
     warmth: float = 0.02
     pool: int = 256
 
@@ -229,5 +229,5 @@ LAYER = Settings()
 """The search of a layer's own dataflow."""
 SHARED_MOVES = Moves(steps=600, refresh=16, halvings=3)
 """Moves of one dataflow for many layers, where every neighbour is judged by the whole predictor."""
-MODEL = Settings(starts=32, descent=Annealing())
+MODEL = Settings(starts=64, descent=Annealing())
 """The search of one dataflow for many layers: it has more local optima, and is done once."""
