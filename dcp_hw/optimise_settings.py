@@ -140,9 +140,9 @@ class Annealing:
     Raises: InputError for settings without a meaning.
     """
 
-    predictions: int = 320_000
+    predictions: int = 160_000
     guide: str = "reject"
-    rounds: int = 8
+    rounds: int = 4
     halvings: int = 4
     warmth: float = 0.02
     pool: int = 256
