@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OBJECTIVES = ("latency", "energy", "edp")
 _SETTINGS, _MOVES, _DESCENT, _RELAXATION = LAYER, Moves(), Descent(), Relaxation()
 _ANNEALING = Annealing()
+_MOVED = 32  # dataflows of moves at model level
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -69,7 +70,11 @@ def add_parsers(subparsers: Any) -> None:
 def _add_settings(p: argparse.ArgumentParser) -> None:
     group = p.add_argument_group("search")
     for name, value, text in (
-        ("starts", f"{LAYER.starts}; model level {MODEL.starts}", "dataflows moved for a layer"),
+        (
+            "starts",
+            f"{LAYER.starts}; model level {MODEL.starts}, moves {_MOVED}",
+            "dataflows moved",
+        ),
         ("screened", LAYER.screened, "random ones of which the predictor chooses them"),
         ("checks", LAYER.checks, f"candidates checked exactly, at most {MOST_CHECKS}"),
     ):
@@ -134,6 +139,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         chosen = {"moves": _moves, "anneal": _annealing, "descent": _descent}[method](options)
     shared = model and not isinstance(chosen, Descent)
     base = MODEL if shared else LAYER
+    if isinstance(chosen, Moves) and shared:
+        base = replace(base, starts=_MOVED)
     starts = options.starts or base.starts
     return Settings(
         starts=starts,
