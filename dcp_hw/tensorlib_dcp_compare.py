@@ -23,6 +23,7 @@ from dcp_hw.explore import plan
 from dcp_hw.hardware import load_hardware
 from dcp_hw.known import FAILED, Cost, Known, Outcome, cost_of, network_value
 from dcp_hw.process import note
+from dcp_hw.tensorlib_dcp import Descent
 from dcp_hw.workload import LayerSet
 
 METHODS = ("exact", "dcp", "dcp-without-gradients")
@@ -157,11 +158,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "arrays, splits and orders without gradients": {"descent": dcp.Descent(discrete=False)},
-    "no gradients, renewal alone": {"descent": dcp.Descent(rate=0.0)},
-    "no renewal": {"descent": dcp.Descent(renew_every=0)},
+    "arrays, splits and orders without gradients": {"descent": Descent(discrete=False)},
+    "no gradients, renewal alone": {"descent": Descent(rate=0.0)},
+    "no renewal": {"descent": Descent(renew_every=0)},
     "one program per layer and array": {"programs": 1},
-    "no last round": {"descent": dcp.Descent(last=(0, 0))},
+    "no last round": {"descent": Descent(last=(0, 0))},
     "starts only": {"descent": None},
 }
 

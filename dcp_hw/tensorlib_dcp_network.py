@@ -32,7 +32,7 @@ HOPE = 0.25
 """Others may be nearer to their bounds than the nearest one of their kind: by the root."""
 WORTH = 1.5
 """Kinds whose bounds are so many times the best value are left alone."""
-_SLACK = 1.3
+SLACK = 1.3
 
 _ALIKE: tuple[Callable[[Style], object], ...] = (
     lambda style: style.key,
@@ -101,7 +101,7 @@ class Network:
         probed, bounds = probe(point), []
         costs = self._least.copy()
         for n, layer in enumerate(self.layers):
-            bound = PointBound(layer, probed, self.hardware, {self.objective: np.inf}, slack=_SLACK)
+            bound = PointBound(layer, probed, self.hardware, {self.objective: np.inf}, slack=SLACK)
             bounds.append(bound)
             costs[n] = bound.least(BELOW, self.objective)[1:]
             if self._value(costs) >= self.best:

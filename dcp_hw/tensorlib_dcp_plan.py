@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from dcp_hw.bounds_programs import PointBound
 from dcp_hw.candidates import SPLITS, Candidate
 from dcp_hw.funnel import Point, Tally
 from dcp_hw.hardware import Hardware
@@ -25,8 +27,6 @@ from dcp_hw.tensorlib_dcp import (
     LAYER,
     MODEL,
     MOST_CHECKS,
-    Descent,
-    Group,
     Proposal,
     Settings,
     check_machine,
@@ -34,8 +34,8 @@ from dcp_hw.tensorlib_dcp import (
     load_predictor,
     propose,
 )  # fmt: skip
-from dcp_hw.tensorlib_dcp_near import likely
-from dcp_hw.tensorlib_dcp_network import Network
+from dcp_hw.tensorlib_dcp_near import Kind, kind, likely, probe
+from dcp_hw.tensorlib_dcp_network import SLACK, Network
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 
@@ -44,8 +44,8 @@ ROUND = 4
 """Designs of a network that are checked before what they told chooses others."""
 POOL = 4096
 """Designs of a network that are proposed."""
-OWN_CHECKS, SHARED_CHECKS = 6, 10
-"""Per layer: designs proposed for it alone, and designs that all layers are checked on."""
+OWN_DESIGNS = 6
+"""In mode per-layer: likely designs of each layer, of which those are chosen that are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,74 +271,98 @@ class _Assigned(PerLayer):
 def per_layer(
     layers: Sequence[Layer], known: Known, *, gradients: bool = True, weights: Path | None = None
 ) -> Chosen:
-    """At most six designs: proposals of single layers, chosen by what each adds to the network."""
+    """At most six designs of 16 on which all layers are checked.
+
+    Bounds choose the 16 from those that are likely for single layers and for the network: half of
+    them first, the others with what the checks of the first have told of their kinds.
+    """
     predictor = _predictor(known.hardware, weights)
     settings, network = (
         each if gradients else replace(each, descent=None)
-        for each in (replace(LAYER, checks=OWN_CHECKS, pool=None), replace(MODEL, checks=4))
+        for each in (LAYER, replace(MODEL, pool=POOL))
     )
     found, seconds = proposals(layers, "layer", known, settings, predictor)
     (shared,), more = proposals(layers, "model", known, network, predictor)
-    tasks = [
-        (proposal.candidate.design, [layer])
-        for layer, some in zip(layers, found, strict=True)
-        for proposal in some
-    ]
-    known.screen(tasks, "per-layer: proposals")
-    pool = {p.candidate.design.name: p.candidate for p in shared}
-    for layer, some in zip(layers, found, strict=True):
-        best = min(some, key=lambda p: _worth(known, p.candidate, layer), default=None)
-        if best is not None:
-            pool[best.candidate.design.name] = best.candidate
-    assigned = _Assigned(layers, known, pool)
     began = time.process_time()
-    guess = predicted_table(pool, layers, known, predictor, settings)
-    assigned.weigh([min((guess[n, x.name] for n in pool), key=lambda c: c[0] * c[1])
-                    for x in layers])  # fmt: skip
-    names = assigned.greedy([*pool], guess, SHARED_CHECKS, worth=1.0)
+    pool = _pool(layers, found, shared, known)
+    bounds = bounds_table(pool, layers, known)
     seconds += more + time.process_time() - began
-    known.screen([(pool[n].design, list(layers)) for n in names], "per-layer: pool")
-    table = {pair: cost for pair, cost in known.screened.items() if pair[0] in names}
+    designs = {name: candidate for name, (_, candidate) in pool.items()}
+    assigned = _Assigned(layers, known, designs)
+    names: list[str] = []
+    table: Table = {}
+    for most in (settings.checks // 2, settings.checks):
+        guess = _guess(pool, layers, bounds, table)
+        assigned.weigh([min((guess[n, x.name] for n in pool), key=lambda c: c[0] * c[1])
+                        for x in layers])  # fmt: skip
+        some = assigned.greedy([*pool], guess, settings.checks, worth=1.0)
+        names += [name for name in some if name not in names][: most - len(names)]
+        outcomes = known.pairs([(designs[n].design, x) for n in names for x in layers], QUICK,
+                               f"per-layer: {len(names)} designs")  # fmt: skip
+        table |= {pair: cost_of(outcome) for pair, outcome in outcomes.items()}
     chosen = assigned.greedy(names, table, MAX_DESIGNS)
     choices = assigned.searched(chosen, table)
-    pairs = {(design.name, layer.name) for design, some in tasks for layer in some}
-    pairs |= {(name, layer.name) for name in names for layer in layers}
-    designs = {name for name, _ in pairs}
-    search = _search("per-layer", known.hardware, len(designs), len(chosen), len(choices))
-    candidates = [pool[name] for name in chosen if name in choices]
-    return Chosen(candidates, choices, search, len(pairs), seconds)
+    search = _search("per-layer", known.hardware, len(names), len(names), len(choices))
+    candidates = [designs[name] for name in chosen if name in choices]
+    return Chosen(candidates, choices, search, len(names) * len(layers), seconds)
 
 
-def _worth(known: Known, candidate: Candidate, layer: Layer) -> float:
-    cost = known.screened[candidate.design.name, layer.name]
-    return network_value(known.objective, [(1, cost)])
+Pool = dict[str, tuple[tuple[Point, int], Candidate]]
+"""Designs by name, each with its shape and the number of its memory split."""
 
 
-def predicted_table(
-    pool: dict[str, Candidate],
+def _pool(
     layers: Sequence[Layer],
+    found: Sequence[Sequence[Proposal]],
+    shared: Sequence[Proposal],
     known: Known,
-    predictor: DesignPredictor,
-    settings: Settings,
-) -> Table:
-    """Predicted cycles and nJ of every layer on every design: programs move, arrays do not."""
-    held = torch.get_num_threads()
-    torch.set_num_threads(1)
-    descent = None if settings.descent is None else Descent(rounds=((4, 30),), last=(0, 0))
-    few = replace(settings, screened=16, checks=1, descent=descent)
+) -> Pool:
+    """Designs that are likely for single layers, and of every kind for the network."""
+    pool: Pool = {}
+    for layer, some in zip(layers, found, strict=True):
+        chosen = likely(layer, list(_shapes(some)), known.hardware, known.objective, OWN_DESIGNS)
+        for point, candidate in chosen:
+            share = next(n for n in range(len(SPLITS))
+                         if point.candidate(SPLITS[n], known.hardware) == candidate)  # fmt: skip
+            pool[candidate.design.name] = (point, share), candidate
+    network = Network(layers, known.hardware, known.objective, _shapes(shared))
+    for key, candidate in network.choose(MOST_CHECKS):
+        pool[candidate.design.name] = key, candidate
+    return pool
+
+
+def bounds_table(pool: Pool, layers: Sequence[Layer], known: Known) -> Table:
+    """What no program of a layer on a design is below, nearly: `Network` says why."""
     table: Table = {}
-    try:
-        for name, candidate in pool.items():
-            groups = [Group((layer,), (1,)) for layer in layers]
-            found = propose(groups, known.hardware, known.objective, predictor, few,
-                            only=candidate)  # fmt: skip
-            for layer, some in zip(layers, found, strict=True):
-                good = bool(some) and some[0].fits
-                cost = (some[0].cycles[0], some[0].energy_nj[0]) if good else (FAR, FAR)
-                table[name, layer.name] = cost
-    finally:
-        torch.set_num_threads(held)
+    splits: dict[Point, list[tuple[str, int]]] = {}
+    for name, ((point, split), _) in pool.items():
+        splits.setdefault(point, []).append((name, split))
+    for point, names in splits.items():
+        for layer in layers:
+            bound = PointBound(layer, probe(point), known.hardware, {known.objective: np.inf},
+                               slack=SLACK)  # fmt: skip
+            for name, split in names:
+                table[name, layer.name] = bound.least(split, known.objective)[1:]
     return table
+
+
+def _guess(pool: Pool, layers: Sequence[Layer], bounds: Table, checked: Table) -> Table:
+    """Costs as checked; of other designs the bounds, as far from them as the kind's nearest."""
+    nearest: dict[tuple[Kind, str], tuple[float, float]] = {}
+    for (name, layer), cost in checked.items():
+        key = kind(pool[name][1].style), layer
+        low, held = bounds[name, layer], nearest.get(key, (np.inf, np.inf))
+        ratio = (cost[0] / low[0], cost[1] / low[1])
+        nearest[key] = min(held, ratio, key=lambda x: x[0] * x[1])
+    guess: Table = dict(checked)
+    for name, (_, candidate) in pool.items():
+        for layer in layers:
+            if (name, layer.name) not in checked:
+                far = nearest.get((kind(candidate.style), layer.name), (1.0, 1.0))
+                cycles, energy = bounds[name, layer.name]
+                guess[name, layer.name] = (min(FAR, cycles * min(far[0], FAR)),
+                                           min(FAR, energy * min(far[1], FAR)))  # fmt: skip
+    return guess
 
 
 # --- what was considered ------------------------------------------------------------
@@ -367,9 +391,3 @@ def _search(mode: str, hardware: Hardware, checked: int, quick: int, full: int) 
         full=min(full, checked),
     )
     return {"mode": mode, "method": "dcp", **tally.to_dict()}
-
-
-def most_checks() -> int:
-    """Designs that any layer is checked on, at most."""
-    assert OWN_CHECKS + SHARED_CHECKS <= MOST_CHECKS
-    return MOST_CHECKS

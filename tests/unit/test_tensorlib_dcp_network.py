@@ -31,7 +31,7 @@ START = [
 def total(point: Point, split: int) -> float:
     """Bound of both layers together; the same programs as in `Network`."""
     probe = point.style.array(point.rows, point.cols, depth=1, words=1)
-    bounds = [PointBound(x, probe, HW, {"edp": math.inf}, slack=networks._SLACK) for x in LAYERS]
+    bounds = [PointBound(x, probe, HW, {"edp": math.inf}, slack=networks.SLACK) for x in LAYERS]
     costs = [(x.count, one.least(split, "edp")[1:]) for x, one in zip(LAYERS, bounds, strict=True)]
     return network_value("edp", costs)
 
