@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 
 from dcp_hw import tensorlib_dcp_network as networks
 from dcp_hw.bounds_programs import PointBound
 from dcp_hw.candidates import SPLITS
 from dcp_hw.funnel import Point
 from dcp_hw.hardware import Hardware
-from dcp_hw.known import network_value
+from dcp_hw.known import Known, network_value
 from dcp_hw.layerset_csv import load_layerset
 from dcp_hw.space import space
 from dcp_hw.tensorlib_dcp_near import kind
@@ -91,3 +92,29 @@ def test_mirror_images_are_checked_once() -> None:
         network.found({key: 3 * total(*key) for key in some})
     twins = [network._twin(key) for key in chosen]
     assert len(set(twins)) == len(twins) > 10
+
+
+def test_per_layer_expects_of_a_kind_what_its_nearest_design_costs() -> None:
+    """Checked costs stay; a design of a checked kind is as far from its bound, others reach it."""
+    plans = pytest.importorskip("dcp_hw.tensorlib_dcp_plan")
+    known = Known(HW, "edp", 1)
+    pool = {}
+    for key, rows in (("uo", 64), ("uo", 32), ("uw", 32)):
+        point = Point(style=STYLES[key], rows=rows, cols=256 // rows)
+        candidate = point.candidate(SPLITS[0], HW)
+        assert candidate is not None
+        pool[candidate.design.name] = (point, 0), candidate
+    one, like, other = pool
+    bounds = plans.bounds_table(pool, LAYERS, known)
+    layer = LAYERS[0].name
+    assert (
+        bounds[like, layer]
+        == PointBound(
+            LAYERS[0], pool[like][1].design, HW, {"edp": math.inf}, slack=networks.SLACK
+        ).least(0, "edp")[1:]
+    )
+    low, near = bounds[one, layer], bounds[like, layer]
+    guess = plans._guess(pool, LAYERS[:1], bounds, {(one, layer): (2 * low[0], 3 * low[1])})
+    assert guess[one, layer] == (2 * low[0], 3 * low[1])
+    assert guess[like, layer] == pytest.approx((2 * near[0], 3 * near[1]))
+    assert guess[other, layer] == bounds[other, layer]
