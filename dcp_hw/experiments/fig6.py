@@ -343,7 +343,10 @@ def _line(row: Row) -> list[str]:
     ]
 
 
-_COLOURS = ("#000000", "#0072B2", "#999999", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#56B4E9")
+_COLOURS = (
+    *("#000000", "#0072B2", "#999999", "#E69F00", "#D55E00", "#CC79A7", "#009E73", "#56B4E9"),
+    "#F0E442",
+)
 
 
 def plot(plan: UnseenPlan, table: list[Row], path: Path) -> None:
@@ -363,6 +366,7 @@ def plot(plan: UnseenPlan, table: list[Row], path: Path) -> None:
             width,
             bottom=1.0,
             color=_COLOURS[i % len(_COLOURS)],
+            hatch="//" * (i // len(_COLOURS)),
             edgecolor="black",
             linewidth=0.5,
             label=method,
