@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from dcp_hw.axes import axes_of
@@ -12,8 +13,8 @@ from dcp_hw.metrics import Infeasible
 from dcp_hw.problem import BLOCK, LOOPS, REDUCTIONS, Problem, ceil_div, problem_of
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
-from tensorlib.from_stt import design_from_stt
-from tensorlib.op import batched_gemm, conv2d, depthwise_conv2d, gemm
+from tensorlib.from_stt import Held, design_from_stt
+from tensorlib.op import Operator, batched_gemm, conv2d, depthwise_conv2d, gemm
 from tensorlib.stt import matrices
 
 TRIES = 60
@@ -26,22 +27,8 @@ def random_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> D
     Args:
         settings: of `design_from_stt`: name, depth, words and arguments of `elaborate`.
     """
-    choices = matrices()
-    while True:
-        op = rng.choice(OPERATORS)
-        design = design_from_stt(
-            op,
-            rng.sample(op.iterators, 3),
-            choices[rng.randrange(len(choices))].tolist(),
-            rows,
-            cols,
-            held=rng.choice(("chain", "chain", "port")),
-            chain_axis=rng.choice((1, 2)),
-            gapless=True,
-            **settings,
-        )
-        if isinstance(design, Design) and axes_of(design).other is None:
-            return design
+    held: tuple[Held, ...] = ("chain", "chain", "port")
+    return _drawn(rng, (rows, cols), OPERATORS, held, mapped=True, **settings)
 
 
 def random_other_array(rng: random.Random, rows: int, cols: int, **settings: Any) -> Design:
@@ -49,19 +36,30 @@ def random_other_array(rng: random.Random, rows: int, cols: int, **settings: Any
 
     With windows, or with a weight or an output along a diagonal: for `stt_program`.
     """
+    operators = (*OPERATORS, batched_gemm())
+    return _drawn(rng, (rows, cols), operators, ("chain", "port"), mapped=False, **settings)
+
+
+def _drawn(
+    rng: random.Random,
+    shape: tuple[int, int],
+    operators: Sequence[Operator],
+    held: Sequence[Held],
+    *,
+    mapped: bool,
+    **settings: Any,
+) -> Design:
+    """The first array drawn that mappings can use, or cannot."""
     choices = matrices()
     while True:
-        op = rng.choice((*OPERATORS, batched_gemm()))
-        design = design_from_stt(
-            op,
-            rng.sample(op.iterators, 3),
-            choices[rng.randrange(len(choices))].tolist(),
-            rows,
-            cols,
-            held=rng.choice(("chain", "port")),
-            **settings,
-        )
-        if isinstance(design, Design) and axes_of(design).other is not None:
+        op = rng.choice(operators)
+        selected = rng.sample(op.iterators, 3)
+        matrix = choices[rng.randrange(len(choices))].tolist()
+        given: dict[str, Any] = {"held": rng.choice(held)}
+        if mapped:
+            given |= {"chain_axis": rng.choice((1, 2)), "gapless": True}
+        design = design_from_stt(op, selected, matrix, *shape, **given, **settings)
+        if isinstance(design, Design) and (axes_of(design).other is None) == mapped:
             return design
 
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcp_hw.lane_table import LaneTable
 from dcp_hw.layout import Layout
 from dcp_hw.loads import LoadPlan
 from dcp_hw.mapping import Mapping, Unmappable
 from dcp_hw.metrics import Infeasible
+from dcp_hw.packing import Bytes, DataLike, memory_image, read_output
 from dcp_hw.problem import (
     BLOCK,
     Problem,
@@ -61,6 +63,16 @@ class Program:
     weight_tiles: dict[tuple[int, int, int], Burst] = field(default_factory=dict)
     tiles: tuple[dict[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def image(self, data: DataLike) -> Bytes:
+        """The memory before the program runs."""
+        return memory_image(self, data)
+
+    def results(
+        self, memory: Bytes, data: DataLike
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """The layer's output that the program left in memory, and what it must be."""
+        return read_output(self, memory), data.acc if self.int32 else data.output
 
     def to_json(self) -> str:
         """The text of program.json: one command a line."""

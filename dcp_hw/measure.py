@@ -12,14 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcp_hw import rtl
 from dcp_hw.errors import CheckFailed, ToolError
-from dcp_hw.packing import memory_image, read_output
 from dcp_hw.process import cache_dir
 from dcp_hw.rtl import Rtl
-from dcp_hw.stt_program import SttProgram
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer
 from sim import runner
@@ -87,25 +84,6 @@ class Job:
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def image_of(job: Job, data: LayerData) -> NDArray[np.uint8]:
-    """The memory before a job's program runs."""
-    program = job.work.program
-    return program.image(data) if isinstance(program, SttProgram) else memory_image(program, data)
-
-
-def results_of(
-    job: Job, memory: NDArray[np.uint8], data: LayerData
-) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Values that a program left in memory, and what they must be.
-
-    All that an `SttProgram` sends, also where no output lies; else the layer's output.
-    """
-    program = job.work.program
-    if isinstance(program, SttProgram):
-        return program.sums(memory), program.expected(data)
-    return read_output(program, memory), data.acc if program.int32 else data.output
-
-
 def measure(
     job: Job,
     built: runner.Built,
@@ -123,7 +101,7 @@ def measure(
     """
     program = job.work.program
     data = job.data()
-    memory = image_of(job, data)
+    memory = program.image(data)
     stream = build_stream(program.commands, memory)
     try:
         result = runner.run(
@@ -139,7 +117,7 @@ def measure(
     except SimError as error:
         raise ToolError(str(error)) from error
     scatter(program.commands, result.words, memory)
-    found, expected = results_of(job, memory, data)
+    found, expected = program.results(memory, data)
     return Measurement(
         latency_cycles=result.latency_cycles,
         counters=dict(result.counters),

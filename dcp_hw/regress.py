@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from dcp_hw import rtl
+from dcp_hw.axes import axes_of
 from dcp_hw.draw import random_array, random_mapping, random_other_array
 from dcp_hw.errors import DcpError, InputError
-from dcp_hw.lowering import lower
-from dcp_hw.measure import Job, Measurement, image_of, measure, results_of
+from dcp_hw.lowering import Program, lower
+from dcp_hw.measure import Job, Measurement, measure
 from dcp_hw.metrics import Infeasible
 from dcp_hw.process import note
 from dcp_hw.progress import progress
-from dcp_hw.stt_program import stt_program
+from dcp_hw.stt_program import SttProgram, stt_program
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer
 from sim.interpreter import ProgramFault, interpret, scatter
@@ -126,31 +127,34 @@ def draw(seed: int, number: int) -> Case:
 
 def _runnable(design: Design, rng: random.Random) -> tuple[Design, Layer, Work] | None:
     """A layer and its program on a design; None if none was found in some tries."""
-    other = _kind(design.name) == FROM_OTHER_STT
+    compile_ = _mapped if axes_of(design).other is None else _packed
     for _ in range(DESIGN_TRIES):
         try:
             layer = _layer(rng)
         except InputError:
             continue  # sizes that do not fit each other
-        if other:
-            if layer.macs > MAX_OTHER_MACS:
-                continue
-            found = stt_program(layer, design)
-            if not isinstance(found, Infeasible):
-                work = Work(found)
-                if work.predicted_cycles <= MAX_CYCLES:
-                    return design, layer, work
-            continue
-        mapping = random_mapping(layer, design, rng)
-        if isinstance(mapping, Infeasible):
-            continue
-        program = lower(layer, design, mapping, int32=rng.random() < 0.3)
+        program = compile_(layer, design, rng)
         if isinstance(program, Infeasible):
             continue
         work = Work(program)
         if work.predicted_cycles <= MAX_CYCLES:
             return design, layer, work
     return None
+
+
+def _mapped(layer: Layer, design: Design, rng: random.Random) -> Program | Infeasible:
+    """The program of a random mapping."""
+    mapping = random_mapping(layer, design, rng)
+    if isinstance(mapping, Infeasible):
+        return mapping
+    return lower(layer, design, mapping, int32=rng.random() < 0.3)
+
+
+def _packed(layer: Layer, design: Design, _rng: random.Random) -> SttProgram | Infeasible:
+    """The program for an array that no mapping uses."""
+    if layer.macs > MAX_OTHER_MACS:
+        return Infeasible(f"more than {MAX_OTHER_MACS:,} MACs")
+    return stt_program(layer, design)
 
 
 def _design(seed: int, number: int, attempt: int) -> Design:
@@ -176,11 +180,6 @@ def _design(seed: int, number: int, attempt: int) -> Design:
         data_bits=rng.choice(DATA_BITS),
         acc_bits=rng.choice(ACC_BITS),
     )
-
-
-def _kind(name: str) -> str:
-    """Kind of a design, from its name."""
-    return name.rsplit("_", 2)[0]
 
 
 def _layer(rng: random.Random) -> Layer:
@@ -268,13 +267,13 @@ def _blame(job: Job) -> str:
     """Whether the program itself is wrong, as its interpretation without hardware shows."""
     program, design = job.work.program, job.rtl.design
     data = job.data()
-    memory = image_of(job, data)
+    memory = program.image(data)
     try:
         words = interpret(design, program.commands, memory).words
     except ProgramFault as fault:
         return f"; the program breaks a rule: {fault}"
     scatter(program.commands, words, memory)
-    if np.array_equal(*results_of(job, memory, data)):
+    if np.array_equal(*program.results(memory, data)):
         return "; the interpreted program is right"
     return "; the interpreted program is wrong too"
 

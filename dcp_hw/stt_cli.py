@@ -209,7 +209,7 @@ def _interpreted(given: list[Asked], seed: int) -> Iterator[Row]:
             program: Any = work.program
             memory = program.image(data)
             scatter(program.commands, interpret(design, program.commands, memory).words, memory)
-            found, expected = program.sums(memory), program.expected(data)
+            found, expected = program.results(memory, data)
             yield _row(layer, program, work, found.size, int(np.count_nonzero(found != expected)))
 
 

@@ -83,9 +83,11 @@ class SttProgram:
         """The output area of the memory, as int32 words."""
         return memory[len(memory) - 4 * len(self.unpacked) :].view("<i4")
 
-    def expected(self, data: LayerData) -> NDArray[np.int32]:
-        """What the output area must hold: outputs in their places, 0 elsewhere."""
-        return np.append(data.acc.reshape(-1), np.int32(0))[self.unpacked]
+    def results(
+        self, memory: NDArray[np.uint8], data: LayerData
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """All words of the output area, and what they must be: outputs in their places, else 0."""
+        return self.sums(memory), np.append(data.acc.reshape(-1), np.int32(0))[self.unpacked]
 
     def output(self, memory: NDArray[np.uint8]) -> NDArray[np.int32]:
         """The layer's output `layer.output_shape`, taken from where the program left it."""

@@ -61,7 +61,7 @@ def differences(program: SttProgram, design: Design | None = None) -> str:
         return str(fault)
     scatter(program.commands, result.words, memory)
     wrong = []
-    if not np.array_equal(program.sums(memory), program.expected(data)):
+    if not np.array_equal(*program.results(memory, data)):
         wrong.append("words")
     if not np.array_equal(program.output(memory), data.acc):
         wrong.append("output")
@@ -345,8 +345,8 @@ def steps(row: dict) -> int:
 def test_the_command_fails_if_a_word_differs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = SttProgram.expected
-    monkeypatch.setattr(SttProgram, "expected", lambda self, data: right(self, data) + 1)
+    right = SttProgram.sums
+    monkeypatch.setattr(SttProgram, "sums", lambda self, memory: right(self, memory) + 1)
     assert stt(*BACKWARD) == 1
     assert "0 right" in capsys.readouterr().err
 
