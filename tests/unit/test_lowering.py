@@ -181,3 +181,27 @@ def test_program_json_tells_how_operands_lie(
     starts = sorted((t["nest"], t["k"], t["c"]) for t in tiles)
     assert len(set(starts)) == len(tiles)
     assert starts[:1] in ([], [(0, 0, 0)])
+
+
+def test_packed_weights_lie_as_the_example_of_the_docs_says() -> None:
+    """docs/hardware.md, 2.5: N = 24, K = 32, 8 lanes of k, 4 of c in one bank, two tiles."""
+    layer = Layer(name="example", operator="gemm", M=4, N=24, K=32)
+    mapping = Mapping(
+        axis1=(("k", 8),), axis2=(("c", 4),), kt=2, ct=8, yt=1, xt=4, ks=2, ys=1, xs=4
+    )
+    program = lower(layer, family("unicast_tree", 8, 4, depth=64, words=64), mapping)
+    assert isinstance(program, Program)
+    data = make_data(layer, seed=1)
+    memory, weight = memory_image(program, data).view(np.int8), data.w
+    assert weight.shape == (32, 24)
+    assert [(t["k"], t["k_steps"], t["bytes"]) for t in program.tiles] == [
+        (0, 2, 512),
+        (16, 1, 256),
+    ]
+    compared = 0
+    for tile in program.tiles:
+        for bank, step, c, p in np.ndindex(8, tile["k_steps"], 8, 4):
+            address = tile["address"] + bank * tile["bytes"] // 8 + (step * 8 + c) * 4 + p
+            assert memory[address] == weight[4 * c + p, tile["k"] + 8 * step + bank]
+            compared += 1
+    assert compared == 24 * 32
