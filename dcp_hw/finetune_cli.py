@@ -74,6 +74,8 @@ def _loop(subparsers: Any) -> None:
     p.add_argument("--profile", default="realistic", help="data of the layers (default realistic)")
     p.add_argument("--memory", default="dram", help="ideal, random or dram (default dram)")
     p.add_argument("--pool", type=_count, default=24, metavar="N", help="candidates (default 24)")
+    p.add_argument("--search", type=_natural, default=32, metavar="N",
+                   help="designs looked at anew after each fit (default 32)")  # fmt: skip
     p.add_argument("--per-round", type=_count, default=2, metavar="N", help="designs (default 2)")
     p.add_argument("--budget", type=_count, default=12, metavar="N", help="designs (default 12)")
     p.add_argument("--base", type=Path, metavar="FILE", help="checkpoint to begin with")
@@ -201,20 +203,25 @@ def run_loop(options: argparse.Namespace) -> int:
         memory=options.memory,
         pool=options.pool,
         per_round=options.per_round,
+        search=options.search,
         budget=options.budget,
         seed=options.seed,
         jobs=options.jobs,
     )
     out = options.out or Path("build/loop") / Path(options.layerset).stem
     found = run(task, _store(options), load(options.base) if options.base else None)
-    names = ("layerset", "layers", "hw", "profile", "memory", "pool", "per_round", "budget")
-    given = {name: getattr(options, name) for name in (*names, "base", "seed", "out")}
+    names = ("layerset", "layers", "hw", "profile", "memory", "pool", "per_round")
+    given = {
+        name: getattr(options, name) for name in (*names, "search", "budget", "base", "seed", "out")
+    }
     words = [f"--{n.replace('_', '-')} {v}" for n, v in given.items() if v is not None]
     paths = write_loop(found, out, f"`dcp-hw loop {' '.join(words)}`")
     assert found.predictor is not None
     save(out / "predictor.safetensors", found.predictor)
     if options.json:
-        print(json.dumps({"trials": [asdict(t) for t in found.trials], "reason": found.reason}))
+        parts = {"trials": found.trials, "searches": found.searches}
+        rows = {name: [asdict(one) for one in some] for name, some in parts.items()}
+        print(json.dumps(rows | {"reason": found.reason}))
     else:
         print(markdown(found))
         print("\n" + "\n".join(map(str, paths)))

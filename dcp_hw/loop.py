@@ -1,26 +1,28 @@
 """Search, generate, measure, fine-tune, search again, until nothing gets better.
 
-The candidates are those of the search over all arrays, ranked by cycle model and energy table, each
-with several programs of every layer. A round measures the most promising ones, all layers with
-probes and behind the memory model. What the model got wrong is learnt; it changes the order of the
-designs and the programs of their layers, also of designs that were measured with others.
+The first candidates are those of the search over all arrays, ranked by cycle model and energy
+table, each with several programs of every layer. A round measures the most promising ones, all
+layers with probes and behind the memory model. What the model got wrong is learnt; then designs and
+programs are searched again with the corrected cost (`loop_again`), and the next round chooses among
+all. Verilog is made of what is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dcp_hw.finetune import QUANTILE, Estimate, Floats, Predictor, tune
-from dcp_hw.loop_candidates import Option, Task, candidates
+from dcp_hw import rtl
+from dcp_hw.finetune import QUANTILE, Predictor, tune
+from dcp_hw.loop_again import Search, search_again
+from dcp_hw.loop_candidates import Pool, Task, first_pool
+from dcp_hw.loop_guess import Guess, Measured, guess
+from dcp_hw.measure import Job
 from dcp_hw.observations import probe
 from dcp_hw.process import note
 from dcp_hw.store import Record, Store
-
-Measured = Mapping[str, tuple[float, float]]
-"""Key of an option -> measured nJ and cycles."""
 
 PATIENCE = 2
 """Rounds without a better design after which the loop ends."""
@@ -30,27 +32,12 @@ OPTIMISM = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guess:
-    """A design with the best option of each layer, as predicted.
-
-    Attributes:
-        value: ln of the network's EDP (nJ x cycles); spread: its standard deviation.
-        layer_edp: ln of each layer's EDP.
-    """
-
-    design: str
-    chosen: tuple[Option, ...]
-    value: float
-    spread: float
-    layer_edp: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """A design measured in a round.
 
     Attributes:
         new: it had not been measured before, with other programs.
+        search: number of the search that found the design, 0 the first.
         predicted, modelled: the network's EDP before, by the predictor and by the model.
         measured: EDP, nJ x cycles.
         layer_error, model_layer_error: median over layers of |predicted / measured EDP - 1|.
@@ -59,6 +46,7 @@ class Trial:
     round: int
     design: str
     new: bool
+    search: int
     predicted: float
     modelled: float
     measured: float
@@ -71,9 +59,10 @@ class Trial:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """All trials, and the predictor at the end."""
+    """All trials, what the searches after each fit did, and the predictor at the end."""
 
     trials: list[Trial] = field(default_factory=list)
+    searches: list[Search] = field(default_factory=list)
     predictor: Predictor | None = None
     reason: str = ""
 
@@ -90,7 +79,7 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
         base: what is known before the first round; nothing if None.
     Raises: InputError if no design fits, and as `probe`.
     """
-    options = candidates(task)
+    pool = first_pool(task)
     found = Outcome()
     learnt: dict[str, Record] = {}
     measured: dict[str, tuple[float, float]] = {}
@@ -98,18 +87,16 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
     number = stale = 0
     while not found.reason:
         before = found.best().measured if found.trials else np.inf
-        chosen = _promising(task, options, predictor, measured, found)
+        if number and len(found.trials) < task.budget:
+            found.searches.append(search_again(pool, predictor, measured, number))
+        chosen = _promising(pool, predictor, measured, found)
         if not chosen:
             break
-        for one in chosen:
-            records = probe(
-                [o.job for o in one.chosen],
-                task.hardware,
-                task.memory,
-                store,
-                f"round {number}: {one.design}",
-            )
-            found.trials.append(trial(number, one, records, found.trials))
+        made = rtl.verilog([one.chosen[0].design for one in chosen])
+        for one, verilog in zip(chosen, made, strict=True):
+            records = _measured(task, one, verilog, store, f"round {number}: {one.design}")
+            origin = pool.origin[one.design]
+            found.trials.append(trial(number, one, records, found.trials, origin))
             learnt |= {r.key: r for r in records}
             for o, r in zip(one.chosen, records, strict=True):
                 measured[o.key] = r.energy_nj, float(r.cycles)
@@ -124,19 +111,22 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
     return found
 
 
-def _promising(
-    task: Task,
-    options: Mapping[str, Sequence[Sequence[Option]]],
-    predictor: Predictor,
-    measured: Measured,
-    found: Outcome,
-) -> list[Guess]:
+def _measured(task: Task, one: Guess, made: rtl.Rtl, store: Store, what: str) -> list[Record]:
+    """Records of a design's chosen programs, one a layer."""
+    jobs = [
+        Job(rtl=made, layer=o.layer, work=o.work(), seed=task.seed, profile=task.profile)
+        for o in one.chosen
+    ]
+    return probe(jobs, task.hardware, task.memory, store, what)
+
+
+def _promising(pool: Pool, predictor: Predictor, measured: Measured, found: Outcome) -> list[Guess]:
     """What to measure next; nothing, with the reason noted, if the loop is at its end."""
-    room = min(task.per_round, task.budget - len(found.trials))
+    room = min(pool.task.per_round, pool.task.budget - len(found.trials))
     if room < 1:
         found.reason = "budget spent"
         return []
-    order = [guess(name, rows, predictor, measured) for name, rows in options.items()]
+    order = [guess(name, rows, predictor, measured) for name, rows in pool.rows.items()]
     order = [g for g in order if any(o.key not in measured for o in g.chosen)]
     order.sort(key=lambda g: g.value - OPTIMISM * g.spread * bool(found.trials))
     if not order:
@@ -149,61 +139,9 @@ def _promising(
     return order[:room]
 
 
-def guess(
-    design: str,
-    rows: Sequence[Sequence[Option]],
-    predictor: Predictor,
-    measured: Measured | None = None,
-) -> Guess:
-    """The options that make a design's predicted EDP least, and that EDP.
-
-    A layer's share of the network's EDP is taken to first order, about the sums before.
-    """
-    flat = [option for row in rows for option in row]
-    seen = predictor.estimate(
-        [o.features for o in flat],
-        np.array([o.group for o in flat], dtype=np.int64),
-        [o.table_nj for o in flat],
-        [o.cycles for o in flat],
-    )
-    seen = _with_measured(seen, flat, measured or {})
-    energy, cycles = np.exp(seen.energy[:, 0]), np.exp(seen.cycles[:, 0])
-    counts = np.array([o.count for o in flat], dtype=np.float64)
-    ends = np.cumsum([len(row) for row in rows])
-    spans = [range(end - len(row), end) for end, row in zip(ends.tolist(), rows, strict=True)]
-    chosen = [span[0] for span in spans]
-    for _ in range(3):
-        whole = (counts * energy)[chosen].sum(), (counts * cycles)[chosen].sum()
-        cost = energy / whole[0] + cycles / whole[1]
-        chosen = [min(span, key=lambda n: cost[n]) for span in spans]
-    joules, time = (counts * energy)[chosen], (counts * cycles)[chosen]
-    # errors of layers on one design are taken to go together
-    spread = float(
-        np.hypot(
-            joules @ seen.energy[chosen, 1] / joules.sum(),
-            time @ seen.cycles[chosen, 1] / time.sum(),
-        )
-    )
-    return Guess(
-        design=design,
-        chosen=tuple(flat[n] for n in chosen),
-        value=float(np.log(joules.sum()) + np.log(time.sum())),
-        spread=spread,
-        layer_edp=seen.edp[chosen],
-    )
-
-
-def _with_measured(seen: Estimate, options: Sequence[Option], measured: Measured) -> Estimate:
-    """The estimate, with what was measured in its place, without doubt."""
-    energy, cycles = seen.energy.copy(), seen.cycles.copy()
-    for n, option in enumerate(options):
-        if option.key in measured:
-            known = measured[option.key]
-            energy[n], cycles[n] = (np.log(known[0]), 0.0), (np.log(known[1]), 0.0)
-    return Estimate(energy=energy, cycles=cycles)
-
-
-def trial(number: int, one: Guess, records: Sequence[Record], before: Sequence[Trial]) -> Trial:
+def trial(
+    number: int, one: Guess, records: Sequence[Record], before: Sequence[Trial], search: int = 0
+) -> Trial:
     """What came of a design, beside what was predicted."""
     counts = np.array([o.count for o in one.chosen])
     energy = np.array([r.energy_nj for r in records])
@@ -216,6 +154,7 @@ def trial(number: int, one: Guess, records: Sequence[Record], before: Sequence[T
         round=number,
         design=one.design,
         new=all(t.design != one.design for t in before),
+        search=search,
         predicted=float(np.exp(one.value)),
         modelled=float((counts @ table) * (counts @ model)),
         measured=float((counts @ energy) * (counts @ cycles)),

@@ -47,7 +47,7 @@ def markdown(found: Outcome) -> str:
     ]
     for number, trials in rounds(found):
         best = found.best(number)
-        names = [t.design if t.new else f"{t.design} (other programs)" for t in trials]
+        names = [_name(trial) for trial in trials]
         unseen = [t for t in trials if t.new]
         errors = "– | – | –"
         if unseen:
@@ -64,7 +64,34 @@ def markdown(found: Outcome) -> str:
         f"{first.design}, measures {first.measured:.5g}; the best, {best.design}, "
         f"{best.measured:.5g} ({gain:.1%} less)."
     )
-    return "\n".join([*lines, "", ends])
+    return "\n".join([*lines, "", *_searches(found), ends])
+
+
+def _name(trial: Trial) -> str:
+    """A design, and what is special about its trial."""
+    notes = [f"search {trial.search}"] if trial.search else []
+    notes += [] if trial.new else ["other programs"]
+    return f"{trial.design} ({', '.join(notes)})" if notes else trial.design
+
+
+def _searches(found: Outcome) -> list[str]:
+    """A row for each search after a fit, and the exact model's answers that it took."""
+    if not found.searches:
+        return []
+    lines = [
+        "Searches after a fit, with the corrected cost; search n comes before round n:",
+        "",
+        "| search | designs looked at | that run every layer | mappings evaluated by counts | "
+        "programs evaluated by commands | best guess, not measured before | its EDP by the model | "
+        "by the predictor |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {s.number} | {s.designs} | {s.candidates} | {s.mappings:,} | {s.programs:,} | "
+        f"{s.promising} | {s.modelled:.5g} | {s.corrected:.5g} |"
+        for s in found.searches
+    ]
+    return [*lines, ""]
 
 
 _ERRORS = ("model_layer_error", "layer_error")
@@ -78,13 +105,13 @@ def _plot(found: Outcome, path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     numbers = [number for number, _ in rounds(found)]
-    left.plot(
-        [t.round for t in found.trials],
-        [t.measured for t in found.trials],
-        "o",
-        color="0.7",
-        label="measured designs",
-    )
+    for later, mark, label in ((False, "o", "first search"), (True, "^", "later searches")):
+        some = [t for t in found.trials if bool(t.search) == later]
+        if some:
+            values = [t.measured for t in some]
+            left.plot(
+                [t.round for t in some], values, mark, color="0.6", label=f"design of {label}"
+            )
     left.plot(numbers, [found.best(n).measured for n in numbers], "-o", ms=4, label="best so far")
     left.set(xlabel="round", ylabel="measured EDP, nJ x cycles")
     for key, label in zip(_ERRORS, ("model", "predictor"), strict=True):

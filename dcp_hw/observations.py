@@ -94,13 +94,12 @@ def stream_mix(work: Work) -> Features:
     return found
 
 
-def features(job: Job, hardware: Hardware) -> Features:
+def features(layer: Layer, design: Design, work: Work, hardware: Hardware) -> Features:
     """Numbers that the cycle model gives before anything is simulated.
 
     `share_*` are parts of the table's energy, `cause_*` of the predicted cycles; rates are per
     step or per predicted cycle; `*_bursts` counts runs of words that follow each other in memory.
     """
-    design, work = job.rtl.design, job.work
     prediction = work.prediction
     cycles, counters = prediction.latency_cycles, prediction.counters
     table = physical.energy(design, hardware, counters, cycles)
@@ -126,7 +125,7 @@ def features(job: Job, hardware: Hardware) -> Features:
         "busy": counters["mac"] / (cycles * design.pes),
         "log_pes": log2(design.pes),
         "log_cycles": log2(cycles),
-        "log_reduction": log2(job.layer.reduction),
+        "log_reduction": log2(layer.reduction),
         "adds_in_pe": float(physical.adder_in_pe(design)),
         "held_input": float(design.input.temporal == "chain"),
         "held_weight": float(design.weight.temporal == "chain"),
@@ -199,7 +198,7 @@ def _record(job: Job, hardware: Hardware, measured: Measurement, **rest: Any) ->
         predicted=prediction.counters,
         counters=measured.counters,
         table_nj=physical.energy(*run).parts(),
-        features=features(job, hardware),
+        features=features(job.layer, design, work, hardware),
         **rest,
     )
 

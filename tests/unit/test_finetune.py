@@ -433,12 +433,12 @@ def test_finetune_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def option(design: str, layer: int, energy: float, cycles: float, real: float) -> Any:
     """A program of a layer: what the model says, and by which factor cycles really are more."""
-    job = SimpleNamespace(
-        profile="sparse", real=real, layer=layer, design=design, energy=energy, cycles=cycles
-    )
+    facts = SimpleNamespace(real=real, number=layer, design=design, energy=energy, cycles=cycles)
     features = record(layer).features | {"out_bursts": (real - 1) / 20, "in_bursts": 0.0}
     return SimpleNamespace(
-        job=job,
+        layer=facts,
+        design=design,
+        work=lambda: None,
         key=f"{design} {layer} {energy} {cycles}",
         features=features,
         group=(3, layer, hash(design)),
@@ -461,30 +461,34 @@ def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.Monkey
             [option(f"d{n}", layer, 40.0, 1000.0 * (1 + 0.05 * n), slow)] for layer in range(5)
         ]
     truth = {
-        name: sum(r[0].table_nj for r in rows) * sum(int(r[0].cycles * r[0].job.real) for r in rows)
+        name: sum(r[0].table_nj for r in rows)
+        * sum(int(r[0].cycles * r[0].layer.real) for r in rows)
         for name, rows in space.items()
     }
     asked: list[str] = []
 
     def probe(jobs: Any, *_: Any) -> list[Record]:
-        asked.append(jobs[0].design)
+        asked.append(jobs[0].layer.design)
         return [
             replace(
-                record(j.layer),
+                record(j.number),
                 profile="sparse",
                 energy_nj=j.energy,
                 table_nj={"mac": j.energy},
                 cycles=int(j.cycles * j.real),
                 predicted_cycles=int(j.cycles),
-                features=record(j.layer).features
+                features=record(j.number).features
                 | {"out_bursts": (j.real - 1) / 20, "in_bursts": 0.0},
             )
-            for j in jobs
+            for j in (job.layer for job in jobs)
         ]
 
-    monkeypatch.setattr(loop, "candidates", lambda _task: space)
-    monkeypatch.setattr(loop, "probe", probe)
     task = Task(layers=LayerSet.load("tiny"), hardware=Hardware(), budget=6, per_round=1)
+    pool = SimpleNamespace(task=task, rows=space, origin=dict.fromkeys(space, 0))
+    monkeypatch.setattr(loop, "first_pool", lambda _task: pool)
+    monkeypatch.setattr(loop, "search_again", lambda *_: None)
+    monkeypatch.setattr(loop.rtl, "verilog", list)
+    monkeypatch.setattr(loop, "probe", probe)
     found = loop.run(task, Store(Path("nowhere")))
     assert asked[0] == "d0"  # the model's choice
     assert len(asked) == len(set(asked)) <= 6
@@ -498,7 +502,7 @@ def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.Monkey
 
 def test_a_guess_takes_the_best_options() -> None:
     from dcp_hw.finetune import tune
-    from dcp_hw.loop import guess
+    from dcp_hw.loop_guess import guess
 
     rng = np.random.default_rng(2)
     rows = [
