@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import erf, exp, pi, sqrt
 
 import numpy as np
 
@@ -26,9 +27,6 @@ from dcp_hw.store import Record, Store
 
 PATIENCE = 2
 """Rounds without a better design after which the loop ends."""
-
-OPTIMISM = 1.0
-"""Standard deviations by which a design's value may come out lower, in the choice of designs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +126,30 @@ def _promising(pool: Pool, predictor: Predictor, measured: Measured, found: Outc
         return []
     order = [guess(name, rows, predictor, measured) for name, rows in pool.rows.items()]
     order = [g for g in order if any(o.key not in measured for o in g.chosen)]
-    order.sort(key=lambda g: g.value - OPTIMISM * g.spread * bool(found.trials))
     if not order:
         found.reason = "all candidates measured"
         return []
-    least = np.log(found.best().measured) if found.trials else np.inf
-    if min(g.value - 2 * g.spread for g in order) > least:
-        found.reason = "no candidate is likely to be better"
-        return []
-    return order[:room]
+    order.sort(key=lambda g: g.value)
+    if found.trials:
+        least = float(np.log(found.best().measured))
+        if min(g.value - 2 * g.spread for g in order) > least:
+            found.reason = "no candidate is likely to be better"
+            return []
+        order.sort(key=lambda g: -expected_gain(g.value, g.spread, least))
+    shapes: dict[int, Guess] = {}
+    for one in order:
+        shapes.setdefault(pool.places[one.design][0], one)  # one memory split of an array
+    return list(shapes.values())[:room]
+
+
+def expected_gain(value: float, spread: float, least: float) -> float:
+    """Mean of max(0, least - x) for x of a normal distribution."""
+    gain = least - value
+    if spread <= 0:
+        return max(0.0, gain)
+    z = gain / spread
+    below = 0.5 * (1 + erf(z / sqrt(2)))
+    return gain * below + spread * exp(-z * z / 2) / sqrt(2 * pi)
 
 
 def trial(

@@ -484,7 +484,9 @@ def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.Monkey
         ]
 
     task = Task(layers=LayerSet.load("tiny"), hardware=Hardware(), budget=6, per_round=1)
-    pool = SimpleNamespace(task=task, rows=space, origin=dict.fromkeys(space, 0))
+    places = {name: (n, None) for n, name in enumerate(space)}
+    origin = dict.fromkeys(space, 0)
+    pool = SimpleNamespace(task=task, rows=space, origin=origin, places=places)
     monkeypatch.setattr(loop, "first_pool", lambda _task: pool)
     monkeypatch.setattr(loop, "search_again", lambda *_: None)
     monkeypatch.setattr(loop.rtl, "verilog", list)

@@ -160,7 +160,7 @@ STYLES = ("uo", "uopw", "uw", "oo", "wo", "io")
 def test_the_second_search_finds_what_the_first_did_not_have(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    task = of(monkeypatch, cache, *STYLES, pool=2, per_round=1, search=8, budget=3)
+    task = of(monkeypatch, cache, *STYLES, pool=2, per_round=1, search=12, budget=3)
     first = first_pool(task)
     assert {rows[0][0].design.pes for rows in first.rows.values()} == {4}
     found, made = measured_by(monkeypatch, task, Planted(small_arrays))
@@ -268,3 +268,12 @@ def test_points_are_ranked_by_bound_and_what_their_kind_showed() -> None:
     found = loop_again.ranked_points(pool, [told("seen", 8, 1), told("other", 1.1, 9)])
     assert found == [0, 3, 2, 1]  # 8, 9.9, 24, 32
     assert loop_again.ranked_points(pool, [told("seen", 8, 1)]) == [0, 2, 1, 3]
+
+
+def test_expected_gain_is_that_of_many_draws() -> None:
+    rng = np.random.default_rng(0)
+    for value, spread in ((1.0, 0.5), (2.0, 0.3), (3.0, 1.0)):
+        draws = np.maximum(0, 2.1 - rng.normal(value, spread, 400_000)).mean()
+        assert loop.expected_gain(value, spread, 2.1) == pytest.approx(draws, abs=3e-3)
+    assert loop.expected_gain(1.5, 0.0, 2.0) == 0.5
+    assert loop.expected_gain(2.5, 0.0, 2.0) == 0.0
