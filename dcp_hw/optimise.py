@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dcp_hw.baselines.problem import Accelerator, Budgeted, Found, Objective, Problem
 from dcp_hw.errors import ToolMissing
-from dcp_hw.optimise_settings import MOST_CHECKS, Annealing, Descent, Moves, Settings
+from dcp_hw.optimise_settings import LAYER, MOST_CHECKS, Annealing, Descent, Moves, Settings
 from dcp_hw.workload import Layer
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class LayerChecked:
     """The chosen mapping on one layer, one occurrence of it.
 
     Attributes:
-        mapping: 3 x 14, as it runs on the layer.
+        mapping: levels x 14, as it runs on the layer; of two or three levels.
         predicted_cycles, predicted_nj: by the predictor; the others exact.
     """
 
@@ -54,7 +54,7 @@ class Outcome:
     """What a search found for one group.
 
     Attributes:
-        mapping: 3 x 14, shared by the group; None if no candidate is feasible on every layer.
+        mapping: levels x 14, shared by the group; None if no candidate is feasible on every layer.
         layers: one for each layer; empty without a mapping.
         points: n x 2, cycles and nJ of all feasible candidates, summed over layers with counts.
         value: sum over layers of count x weighted product.
@@ -119,17 +119,17 @@ def candidates(
     torch.set_num_threads(1)  # tensors are small: more threads would wait for each other
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for part in pool.map(search, chunks_of(groups, _width(settings))):
+            for part in pool.map(search, chunks_of(groups, _width(groups, settings))):
                 yield from part
     finally:
         torch.set_num_threads(held)
 
 
-def _width(settings: Settings) -> int:
+def _width(groups: Sequence[Group], settings: Settings) -> int:
     """Dataflows of a group that the predictor sees at once."""
     from dcp_hw.optimise_descent import CHUNK
 
-    if isinstance(settings.descent, Annealing):
+    if isinstance(settings.descent, Annealing) and any(len(g.problems) > 1 for g in groups):
         return CHUNK  # each group by itself
     tries = settings.descent.tries if isinstance(settings.descent, Moves) else 1
     return settings.starts * tries
@@ -163,9 +163,12 @@ def _candidates(groups: Sequence[Group], frozen: Frozen, settings: Settings) -> 
 def sampled(groups: Sequence[Group], settings: Settings) -> Integers:
     """The mappings that starts are chosen from, g x n x 3 x 14; the same whatever follows."""
     if settings.drawn == "shaped":
-        from dcp_hw.optimise_local import shaped
+        from dcp_hw.optimise_local import shaped, shaped_of_two
 
-        return shaped(groups, settings.screened, settings.seed)
+        allowed = settings.two_levels and all(group.shallow for group in groups)
+        two = settings.screened // 2 if allowed else 0
+        three = shaped(groups, settings.screened - two, settings.seed)
+        return np.concatenate([three, shaped_of_two(groups, two, settings.seed)], axis=1)
     found = []
     for group in groups:
         names = " ".join(problem.layer.name for problem in group.problems)
@@ -181,11 +184,13 @@ def _filled(mappings, number: int):  # type: ignore[no-untyped-def]
 
 def check(group: Group, mappings: Integers, frozen: Frozen) -> Outcome:
     """The best of n mappings (n x 3 x 14); the exact evaluator is asked n times a layer."""
+    from dcp_hw.optimise_depth import costs as exact_costs
+    from dcp_hw.optimise_depth import without_trivial
     from dcp_hw.optimise_groups import on_layer
 
     own = [on_layer(mappings, problem) for problem in group.problems]
     costs = np.stack(
-        [problem.costs(each) for problem, each in zip(group.problems, own, strict=True)]
+        [exact_costs(p, each, group.shallow) for p, each in zip(group.problems, own, strict=True)]
     )  # layers x 2 x n
     counts = np.array(group.counts, dtype=np.float64)
     feasible = np.isfinite(costs).all(axis=(0, 1))
@@ -203,8 +208,10 @@ def check(group: Group, mappings: Integers, frozen: Frozen) -> Outcome:
     for problem, mine, cost, (cycles, nj) in zip(
         group.problems, own, costs, predicted(group, mappings[at], frozen).tolist(), strict=True
     ):
-        layers.append(LayerChecked(problem, mine[at], cycles, nj, cost[0, at], cost[1, at]))
-    return Outcome(mappings[at], tuple(layers), points, float(values[at]), calls, invalid)
+        shown = without_trivial(mine[at]) if group.shallow else mine[at]
+        layers.append(LayerChecked(problem, shown, cycles, nj, cost[0, at], cost[1, at]))
+    shared = without_trivial(mappings[at]) if group.shallow else mappings[at]
+    return Outcome(shared, tuple(layers), points, float(values[at]), calls, invalid)
 
 
 def predicted(group: Group, mapping: Integers, frozen: Frozen) -> Floats:
@@ -232,10 +239,14 @@ def _shipped() -> Frozen:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A search of one layer behind the protocol of `baselines.methods.Searcher`."""
+    """A search of one layer behind the protocol of `baselines.methods.Searcher`.
+
+    Attributes:
+        guide: what gradients are asked, as `Annealing`; None: no step.
+    """
 
     name: str
-    descent: Moves | Descent | None  # None: no step
+    guide: str | None
 
     def __call__(
         self, layer: Layer, accelerator: Accelerator, objective: Objective, budget: int, seed: int
@@ -247,16 +258,18 @@ class Method:
         problem = Problem(layer=layer, accelerator=accelerator, objective=objective)
 
         def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:
-            settings = Settings(
-                checks=min(MOST_CHECKS, budget),
-                descent=self.descent,
-                seed=seed,
-            )
-            evaluate(self.candidates(problem, frozen, settings))
+            settings = replace(self.of(LAYER), checks=min(MOST_CHECKS, budget), seed=seed)
+            ask(evaluate, self.candidates(problem, frozen, settings))
 
         return replace(
             run(self.name, search, problem, budget, seed), training_samples=frozen.samples
         )
+
+    def of(self, base: Settings) -> Settings:
+        """The settings with this method's steps."""
+        if self.guide is None or base.descent is None:
+            return replace(base, descent=None)
+        return replace(base, descent=replace(base.descent, guide=self.guide))
 
     @staticmethod
     def candidates(problem: Problem, frozen: Frozen, settings: Settings) -> Integers:
@@ -267,6 +280,14 @@ class Method:
         frozen.check(problem.accelerator)
         ((found, _),) = candidates([group], frozen, settings)
         return found
+
+
+def ask(evaluate: Budgeted, mappings: Integers) -> None:
+    """Ask for the costs of candidates (n x 3 x 14) of one layer, in their order."""
+    from dcp_hw.optimise_depth import runs
+
+    for part in runs(mappings, shallow=True):
+        evaluate(part)
 
 
 def _need_torch() -> Frozen:
@@ -280,8 +301,8 @@ def _need_torch() -> Frozen:
 SEARCHERS = {
     method.name: method
     for method in (
-        Method("dcp", Moves()),
-        Method("dcp-random-moves", Moves(guide="none")),
+        Method("dcp", "reject"),
+        Method("dcp-random-moves", "none"),
         Method("dcp-without-gradients", None),
     )
 }

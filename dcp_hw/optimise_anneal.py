@@ -15,7 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from dcp_hw.errors import InputError
+from dcp_hw.maestro.honest_plan import LEVELS
+from dcp_hw.mapspace import DIMENSIONS, UNITS
 from dcp_hw.optimise_anneal_kernel import anneal
+from dcp_hw.optimise_depth import packed, unpacked
 from dcp_hw.optimise_descent import FITS, Passed, Predict, judge
 from dcp_hw.optimise_groups import Group, batch_of, field_of, powers
 from dcp_hw.optimise_local import gradients, seeds_of
@@ -48,16 +51,35 @@ def anneal_search(
             "annealing needs a predictor with a closed form; accepted: one of kind 'ours' (or give "
             "--method moves)"
         )
-    found = []
-    for group, rows in zip(groups, starts, strict=True):
-        walk = _Walk(group, rows, predict, annealing, caution)
-        each = len(annealing.slices) // (annealing.halvings + 1)
-        for i, (begin, end) in enumerate(annealing.slices):
-            if i and i % each == 0:
+    walks = [
+        _Walk(group, rows, predict, annealing, caution)
+        for group, rows in zip(groups, starts, strict=True)
+    ]
+    each = len(annealing.slices) // (annealing.halvings + 1)
+    for i, (begin, end) in enumerate(annealing.slices):
+        if i and i % each == 0:
+            for walk in walks:
                 walk.halve()
-            walk.go(begin, end, int(seeds_of([group], seed, i)[0]))
-        found.append(walk.passed())
-    return found
+        if annealing.guide != "none":
+            _slope(walks, predict, caution)
+        for walk, random in zip(walks, seeds_of(groups, seed, i).tolist(), strict=True):
+            walk.go(begin, end, random)
+    return [walk.passed() for walk in walks]
+
+
+def _slope(walks: Sequence[_Walk], predict: Predict, caution: float) -> None:
+    """Take the gradients at the dataflows of all groups, in one batch.
+
+    Of two levels: at the code with a trivial one between.
+    """
+    number = len(walks[0].at)
+    batch = batch_of([walk.group for walk in walks], number)
+    rows = np.concatenate([walk.at for walk in walks])
+    found = gradients(batch, torch.from_numpy(unpacked(rows)), predict, caution)
+    flat = rows[:, -1, UNITS] == 0
+    found[flat] = merged(found[flat])
+    for walk, slopes in zip(walks, found.reshape(len(walks), number, -1), strict=True):
+        walk.slopes = slopes
 
 
 class _Walk:
@@ -72,7 +94,7 @@ class _Walk:
         caution: float,
     ) -> None:
         self.group, self.predict, self.caution, self.annealing = group, predict, caution, annealing
-        self.at = np.ascontiguousarray(starts)
+        self.at = np.ascontiguousarray(packed(starts) if group.shallow else starts)
         number, layers = len(starts), len(group.problems)
         self.values = np.full(number, np.inf)
         self.shares = np.full((number, layers), np.inf)
@@ -86,9 +108,6 @@ class _Walk:
     def go(self, begin: int, end: int, seed: int) -> None:
         """Judge the neighbours from number `begin` to `end`."""
         guided = self.annealing.guide != "none"
-        if guided:
-            batch = batch_of([self.group], len(self.at))
-            self.slopes = gradients(batch, torch.from_numpy(self.at), self.predict, self.caution)
         left = 1 - np.array([begin, end]) / self.annealing.predictions
         state = (self.at, self.values, self.shares, self.slopes, guided)
         kept = (self.tried, self.pool, self.pool_values)
@@ -103,10 +122,26 @@ class _Walk:
     def passed(self) -> Passed:
         """The best of all, by the whole predictor; where nothing fitted, what there is."""
         some = np.isfinite(self.pool_values)
-        mappings = torch.from_numpy(self.pool[some] if some.any() else self.at)
+        mappings = torch.from_numpy(unpacked(self.pool[some] if some.any() else self.at))
         batch = batch_of([self.group], len(mappings))
         values, over = judge(batch, mappings, self.predict, self.caution)
         return Passed(mappings, values, over <= FITS)
+
+
+def merged(slopes: Floats) -> Floats:
+    """Gradients at codes with a trivial middle level (n x PARTS) by the two levels that are left.
+
+    Both outer tiles move together. What is left stands first, the rest is zero.
+    """
+    out, at, to = np.zeros_like(slopes), 0, 0
+    for size in (DIMENSIONS, 1, DIMENSIONS, DIMENSIONS * DIMENSIONS):  # as `first_order` reads
+        part = slopes[:, at : at + LEVELS * size].reshape(-1, LEVELS, size)
+        two = part[:, [0, 2]]
+        if at == 0:
+            two[:, 0] += part[:, 1]
+        out[:, to : to + 2 * size] = two.reshape(len(two), 2 * size)
+        at, to = at + LEVELS * size, to + 2 * size
+    return out
 
 
 def _fixed(group: Group, predict: GapPredictor) -> tuple[object, ...]:

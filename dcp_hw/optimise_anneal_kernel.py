@@ -16,9 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import COMPILED
-from dcp_hw.maestro.honest_count import COUNT_COLUMNS
-from dcp_hw.maestro.honest_plan import LEVELS, PLAN_ROWS, TAG
-from dcp_hw.mapspace import DIMENSIONS, TILE
+from dcp_hw.maestro.honest_plan import LEVELS
+from dcp_hw.mapspace import DIMENSIONS, TILE, UNITS
 from dcp_hw.optimise_closed import (
     DRAM,
     ENERGY_PARTS,
@@ -31,7 +30,15 @@ from dcp_hw.optimise_closed import (
     bound_logs,
     energies,
 )
-from dcp_hw.optimise_closed_loops import COLUMNS, DEPTHWISE, MASK, ROWS, loops, traffic, views
+from dcp_hw.optimise_closed_loops import (
+    COLUMNS,
+    DEPTHWISE,
+    MASK,
+    ROWS,
+    loops,
+    traffic,
+    views,
+)
 from dcp_hw.optimise_closed_time import GROUP, timing
 from dcp_hw.optimise_moves import below, chance, change, reseed
 from dcp_hw.optimise_neighbours import fit, key_of, known, note, worse
@@ -42,6 +49,12 @@ Floats = NDArray[np.float64]
 
 _SHRINKS = 16  # attempts to make a neighbour fit
 _DRAWS = 64  # neighbours drawn for each that is judged, at most
+
+
+@njit(**COMPILED)
+def _depth(row: Integers) -> int:
+    """Levels of a packed dataflow (3 x 14)."""
+    return LEVELS if row[LEVELS - 1, UNITS] > 0 else LEVELS - 1
 
 
 @njit(**COMPILED)
@@ -66,7 +79,7 @@ def _heaviest_first(parts: Floats, order: Integers) -> None:
 def _compile() -> Callable[..., int]:
     """The compiled loop; `honest_fast._compile` says why it is a closure with a tag."""
     here = Path(__file__).parent
-    names = ["mapspace", *(f"maestro/honest_{name}" for name in ("axis", "count", "plan"))]
+    names = ["mapspace", "maestro/honest_axis"]
     names += [f"optimise_{n}" for n in ("closed", "closed_loops", "closed_time")]
     names += ["optimise_moves", "optimise_neighbours"]
     tag = source_tag(*(str(here / f"{name}.py") for name in names))
@@ -97,15 +110,12 @@ def _compile() -> Callable[..., int]:
         pool_values: Floats,
         seed: int,
     ) -> int:
-        """Move s dataflows (`at`, s x 3 x 14) in place until so many neighbours are judged;
+        """Move s dataflows (`at`, s x 3 x 14, `packed`) in place until so many are judged;
         returns how many were. `values` (s) are sums over l layers of `factors` (l) x cycles and
         nJ to their `powers`, `shares` (s x l) their parts; infinite where a dataflow is new.
         `slack` (2): mean log by which the value may rise, at first and at last. The best go to
         `pool` (p x 3 x 14) and `pool_values`."""
-        w_plan = np.zeros((PLAN_ROWS, 8), np.int64)
-        w_plan[TAG, 0] = tag
-        counts = np.zeros(COUNT_COLUMNS, np.int64)
-        g, w = np.zeros((ROWS, LEVELS + 1, DIMENSIONS)), np.empty((8, 8))
+        g, w = np.full((ROWS, LEVELS + 1, DIMENSIONS), float(tag % 2)), np.empty((8, 8))
         place, along = np.empty((LEVELS, DIMENSIONS), np.int64), np.empty(LEVELS, np.int64)
         changing, view = np.empty((LEVELS, 3)), np.empty((LEVELS, 3), np.int64)
         units, flow = np.empty(LEVELS), np.empty((LEVELS + 1, COLUMNS))
@@ -114,7 +124,7 @@ def _compile() -> Callable[..., int]:
         s, number = len(at), len(layers)
         least, macs, mine = np.empty(number), np.ones(number), np.empty(number)
         order = np.empty((s, number), np.int64)
-        m = np.empty((LEVELS, TILE.stop), np.int64)
+        whole_room = np.empty((LEVELS, TILE.stop), np.int64)
         for k in range(number):
             bound_logs(layers[k], machine, stored, table, scalars, logs, w[4])
             log = powers[0] * logs[LEAST_LATENCY] + powers[1] * logs[LEAST_ENERGY]
@@ -130,12 +140,17 @@ def _compile() -> Callable[..., int]:
             draws += 1
             if new and values[n] < np.inf:
                 continue
-            m[:] = at[n]
+            levels = _depth(at[n])
+            m = whole_room[:levels]
+            m[:] = at[n, :levels]
             if not new:
-                change(m, at[below(s)], sizes, may, pes)
-                if guided and worse(at[n], m, slopes[n]):
+                mate = below(s)
+                if _depth(at[mate]) != levels:
+                    mate = n
+                change(m, at[mate], sizes, may, pes)
+                if guided and worse(at[n, :levels], m, slopes[n]):
                     continue
-            if not fit(m, sizes, whole, number, whole_machine, w_plan, counts, _SHRINKS):
+            if not fit(m, sizes, whole, number, whole_machine, _SHRINKS):
                 continue
             key = key_of(m)
             if known(tried, key):
@@ -149,13 +164,17 @@ def _compile() -> Callable[..., int]:
                 k = order[n, j]
                 mask = MASK[int(layers[k, DEPTHWISE])]
                 loops(layers[k], machine[PES], m, g, place, along, units, w)
-                views(g, mask, changing, view)
-                sums = traffic(layers[k], g, place, along, mask, view, flow, w)
+                views(g, mask, changing[:levels], view[:levels])
+                sums = traffic(
+                    layers[k], g, place, along, mask, view[:levels], flow[: levels + 1], w
+                )
                 by = machine[NOC], machine[DRAM], machine[LATENCY]
                 cycles, _, _ = timing(
-                    layers[k], g, place, along, mask, changing, *by, room, volume, w[4:]
+                    layers[k], g, place, along[:levels], mask, changing, *by, room, volume, w[4:]
                 )
-                leak = energies(flow, sums, macs[k], stored, table, scalars, parts, w[4])
+                leak = energies(
+                    flow[: levels + 1], sums, macs[k], stored, table, scalars, parts, w[4]
+                )
                 nj = parts.sum() + leak * cycles / scalars[2]
                 mine[k] = factors[k] * cycles ** powers[0] * nj ** powers[1]
                 total += mine[k]
@@ -164,8 +183,8 @@ def _compile() -> Callable[..., int]:
                     break
             if total + rest > limit:
                 continue
-            _keep(m, total, pool, pool_values)
-            at[n], values[n], shares[n] = m, total, mine
+            at[n, :levels], values[n], shares[n] = m, total, mine
+            _keep(at[n], total, pool, pool_values)
             _heaviest_first(mine, order[n])
         return judged
 

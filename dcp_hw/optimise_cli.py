@@ -18,6 +18,7 @@ from dcp_hw.optimise_settings import (
     LAYER,
     MODEL,
     MOST_CHECKS,
+    MOVED,
     RULES,
     SHARED_MOVES,
     Annealing,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 OBJECTIVES = ("latency", "energy", "edp")
 _SETTINGS, _MOVES, _DESCENT, _RELAXATION = LAYER, Moves(), Descent(), Relaxation()
-_ANNEALING = Annealing()
 _MOVED = 32  # dataflows of moves at model level
 
 
@@ -72,7 +72,8 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
     for name, value, text in (
         (
             "starts",
-            f"{LAYER.starts}; model level {MODEL.starts}, moves {_MOVED}",
+            f"{LAYER.starts}, moves and descent {MOVED.starts}; model level {MODEL.starts}, "
+            f"moves {_MOVED}",
             "dataflows moved",
         ),
         ("screened", LAYER.screened, "random ones of which the predictor chooses them"),
@@ -87,7 +88,7 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
     group.add_argument("--method", choices=("moves", "anneal", "descent"),
                        help="to neighbours that the gradient does not rule out (moves), to many "
                        "more that the closed form judges (anneal), or along the gradient as in the "
-                       "paper (default moves; model level anneal)")  # fmt: skip
+                       "paper (default anneal; layer level, no closed form: moves)")  # fmt: skip
     group.add_argument("--steps", type=_number, metavar="N",
                        help=f"T (default {_MOVES.steps}; moves at model level "
                        f"{SHARED_MOVES.steps}; descent {_DESCENT.steps})")  # fmt: skip
@@ -105,10 +106,12 @@ def _add_moves(group: argparse._ArgumentGroup) -> None:
                        help=f"of so many random ones (default {_MOVES.draws})")  # fmt: skip
     group.add_argument("--halvings", type=_natural, metavar="N",
                        help="times that the worse half of the dataflows is given up (default "
-                       f"{_MOVES.halvings}; model level {SHARED_MOVES.halvings})")  # fmt: skip
+                       f"{_annealed(LAYER).halvings}, moves {_MOVES.halvings}; model level "
+                       f"{_annealed(MODEL).halvings}, moves {SHARED_MOVES.halvings})")  # fmt: skip
     group.add_argument("--predictions", type=_number, metavar="N",
                        help="neighbours that an annealing judges (default "
-                       f"{_ANNEALING.predictions})")  # fmt: skip
+                       f"{_annealed(LAYER).predictions}; model level "
+                       f"{_annealed(MODEL).predictions})")  # fmt: skip
     group.add_argument("--guide", choices=GUIDES, default=_MOVES.guide,
                        help="what the gradient is asked of them: which are worse, which are best, "
                        f"nothing (default {_MOVES.guide})")  # fmt: skip
@@ -130,21 +133,22 @@ def _add_descent(group: argparse._ArgumentGroup) -> None:
                        help="round tiles to the nearest integers, not to even ones")  # fmt: skip
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """The search that the options state."""
+def _settings(options: argparse.Namespace, closed: bool) -> Settings:
+    """The search that the options state; `closed`: the predictor has a closed form."""
     model = options.level == "model"
-    method = options.method or ("anneal" if model else "moves")
+    method = options.method or ("anneal" if model or closed else "moves")
     chosen = None
     if not options.without_gradients:
         chosen = {"moves": _moves, "anneal": _annealing, "descent": _descent}[method](options)
-    shared = model and not isinstance(chosen, Descent)
-    base = MODEL if shared else LAYER
-    if isinstance(chosen, Moves) and shared:
-        base = replace(base, starts=_MOVED)
+    annealed = closed if chosen is None else isinstance(chosen, Annealing)
+    base = LAYER if annealed else MOVED
+    if model and not isinstance(chosen, Descent):
+        base = replace(MODEL, starts=_MOVED) if isinstance(chosen, Moves) else MODEL
     starts = options.starts or base.starts
     return Settings(
         starts=starts,
         screened=max(options.screened or base.screened, starts),
+        two_levels=base.two_levels,
         drawn=options.drawn,
         checks=options.checks or base.checks,
         descent=chosen,
@@ -165,12 +169,20 @@ def _moves(options: argparse.Namespace) -> Moves:
     )
 
 
+def _annealed(settings: Settings) -> Annealing:
+    assert isinstance(settings.descent, Annealing)
+    return settings.descent
+
+
 def _annealing(options: argparse.Namespace) -> Annealing:
+    if options.steps:
+        raise InputError("--steps with annealing; accepted: --predictions, or --method moves")
+    base = _annealed(MODEL if options.level == "model" else LAYER)
     return replace(
-        _ANNEALING,
-        predictions=options.predictions or _ANNEALING.predictions,
+        base,
+        predictions=options.predictions or base.predictions,
         guide=options.guide,
-        halvings=_ANNEALING.halvings if options.halvings is None else options.halvings,
+        halvings=base.halvings if options.halvings is None else options.halvings,
     )
 
 
@@ -202,8 +214,8 @@ def main_optimise(options: argparse.Namespace) -> int:
     from dcp_hw.optimise import optimise
     from dcp_hw.progress import progress
 
-    settings, groups = _settings(options), _groups(options)
     frozen = load_frozen(options.weights)
+    settings, groups = _settings(options, frozen.closed), _groups(options)
     with progress(f"{options.layerset}: searches", len(groups)) as advance:
         found = optimise(groups, frozen, settings, threads=options.threads, advance=advance)
     seconds = time.perf_counter() - began
@@ -255,6 +267,7 @@ def _groups(options: argparse.Namespace) -> list[Group]:
             counts=tuple(layer.count for layer in part),
             weights=weights,
             common=options.common_tiles,
+            shallow=options.level == "layer",
         )
         for objective, weights in aims
         for part in parts

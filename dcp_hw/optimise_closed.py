@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dcp_hw.maestro.honest_axis import COMPILED, LEAN
-from dcp_hw.mapspace import DIMENSIONS
+from dcp_hw.mapspace import DIMENSIONS, TILE
 from dcp_hw.optimise_closed_loops import (
     BUFFERS,
     COLLECTED,
@@ -125,19 +125,24 @@ def energies(
     parts: Floats,
     price: Floats,
 ) -> float:
-    """Fill nJ of DRAM, stores and MACs (6); returns the leakage in mW; as `energy_of`."""
-    leak = 0.0
+    """Fill nJ of DRAM, stores and MACs (6); returns the leakage in mW; as `energy_of`.
+
+    Args:
+        flow: a row for each store, the L2 first.
+    """
+    leak, levels = 0.0, len(flow) - 1
+    parts[1 + LEVELS] = 0.0
     parts[0] = (_three(flow[0], SUPPLIED) + flow[0, COLLECTED]) * scalars[1] * 1e-3
-    for b in range(LEVELS + 1):
+    for b in range(levels + 1):
         reads = flow[b, DRAINED]
         writes = _three(flow[b], TAKEN)
-        if b < LEVELS:
+        if b < levels:
             reads += _three(flow[b + 1], SUPPLIED)
             writes += flow[b + 1, COLLECTED]
         else:
             reads += 2.0 * macs + sums_read
             writes += macs
-        _price(flow[b, REQUIRED], sizes, table, 1 if b < LEVELS else 0, price)
+        _price(flow[b, REQUIRED], sizes, table, 1 if b < levels else 0, price)
         parts[1 + b] = (reads * price[0] + writes * price[1]) * 1e-3
         leak += price[2] * flow[b, BUFFERS]
     parts[5] = macs * scalars[0] * 1e-3
@@ -234,20 +239,24 @@ def _compile() -> Callable[..., None]:
         machines: NDArray[np.float32],
         mappings: Integers,
         owner: Integers,
+        shallow: NDArray[np.bool_],
         sizes: Floats,
         table: Floats,
         scalars: Floats,
         features: NDArray[np.float32],
         found: Floats,
     ) -> None:
-        """Fill features and logs of mapping `owner[n]` on layer n, one after another."""
+        """Fill features and logs of mapping `owner[n]` on layer n, one after another.
+
+        Logs of a shallow one are without its middle level; its features are of all three.
+        """
         g, w = np.full((ROWS, LEVELS + 1, DIMENSIONS), float(tag % 2)), np.empty((8, 8))
         place, along = np.empty((LEVELS, DIMENSIONS), np.int64), np.empty(LEVELS, np.int64)
         changing, view = np.empty((LEVELS, 3)), np.empty((LEVELS, 3), np.int64)
         units, flow = np.empty(LEVELS), np.empty((LEVELS + 1, COLUMNS))
         room, volume = np.empty((LEVELS, DIMENSIONS, GROUP)), np.empty((LEVELS, 3))
         layer, machine = np.empty(layers.shape[1]), np.empty(machines.shape[1])
-        parts = np.empty(ENERGY_PARTS)
+        parts, two = np.empty(ENERGY_PARTS), np.empty((2, TILE.stop), np.int64)
         for n in range(len(owner)):
             layer[:], machine[:] = layers[n], machines[n]
             mask, out, logs = MASK[int(layer[DEPTHWISE])], features[n], found[n]
@@ -283,6 +292,23 @@ def _compile() -> Callable[..., None]:
             at += ENERGY_PARTS
             out[at] = min(_FIT, max(-_FIT, logs[L1_OVER]))
             out[at + 1] = min(_FIT, max(-_FIT, logs[L2_OVER]))
+            if not shallow[owner[n]]:
+                continue
+            two[0], two[1] = mappings[owner[n], 0], mappings[owner[n], 2]
+            loops(layer, machine[PES], two, g, place, along, units, w)
+            views(g, mask, changing[:2], view[:2])
+            sums_read = traffic(layer, g, place, along, mask, view[:2], flow[:3], w)
+            cycles, compute, ends = timing(
+                layer, g, place, along[:2], mask, changing, *bound_by, room, volume, w[4:]
+            )
+            leak = energies(flow[:3], sums_read, macs, sizes, table, scalars, parts, w[4])
+            total = parts.sum() + leak * cycles / scalars[2]
+            logs[LATENCY_LOG], logs[ENERGY_LOG] = math.log(cycles), math.log(total)
+            shared = 0.0
+            for b in range(2):
+                shared += flow[b, REQUIRED] * flow[b, BUFFERS]
+            logs[L1_OVER] = math.log(flow[2, REQUIRED] / machine[L1])
+            logs[L2_OVER] = math.log(shared / machine[L2])
 
     return estimates
 
@@ -291,7 +317,12 @@ _estimates = _compile()
 
 
 def estimate_whole(
-    layer: Tensor, machine: Tensor, mappings: Tensor, owner: Tensor, prices: Prices
+    layer: Tensor,
+    machine: Tensor,
+    mappings: Tensor,
+    owner: Tensor,
+    prices: Prices,
+    shallow: NDArray[np.bool_] | None = None,
 ) -> Estimate:
     """Closed form and features of whole dataflows, without gradients.
 
@@ -299,6 +330,7 @@ def estimate_whole(
         layer, machine: m x 11 and m x 6, as `predictors.interface.Relaxed`.
         mappings: n x 3 x 14; tiles larger than a layer count as that layer's size.
         owner: m, the mapping of each row.
+        shallow: n, mappings that are judged without their middle level, which is trivial.
     """
     m = len(owner)
     features, found = np.empty((m, FEATURES), np.float32), np.empty((m, LOGS))
@@ -307,6 +339,7 @@ def estimate_whole(
         machine.numpy(),
         np.ascontiguousarray(mappings.numpy()),
         owner.numpy(),
+        np.zeros(len(mappings), np.bool_) if shallow is None else shallow,
         prices.sizes.numpy(),
         prices.table.numpy(),
         prices.scalars.numpy(),

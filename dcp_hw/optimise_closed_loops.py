@@ -14,7 +14,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import LEAN
-from dcp_hw.maestro.honest_plan import LEVELS
 from dcp_hw.maestro.honest_types import INPUT, OUTPUT, WEIGHT, C, K, R, S, X, Y
 from dcp_hw.mapspace import DIMENSIONS, ORDER, PARALLEL, TILE, UNITS
 
@@ -53,8 +52,11 @@ def loops(
     Args:
         w: room, 8 x 8.
     """
-    left = max(1.0, np.floor(pes / (m[1, UNITS] * m[2, UNITS]) + 1e-6))
-    for i in range(LEVELS):
+    inner = 1
+    for i in range(1, len(m)):
+        inner *= m[i, UNITS]
+    left = max(1.0, np.floor(pes / inner + 1e-6))
+    for i in range(len(m)):
         units[i] = min(float(m[i, UNITS]), left) if i == 0 else m[i, UNITS]
         d = m[i, PARALLEL]
         along[i] = C if d == K and layer[DEPTHWISE] > 0 else d
@@ -62,23 +64,23 @@ def loops(
             place[i, m[i, _O + p]] = p
     for d in range(DIMENSIONS):
         above = layer[d]
-        for i in range(LEVELS):
+        for i in range(len(m)):
             tile = min(float(m[i, _T + d]), above)
             spread = units[i] if along[i] == d else 1.0
             g[TILES, i, d], g[OUTER, i, d], g[ONCE, i, d] = tile, above, tile * spread
             g[HOLD, i, d] = min(np.ceil(above / tile - 1e-9), units[i]) if along[i] == d else 1.0
             g[MULTI, i, d] = 1.0 if above > tile * spread else 0.0
             above = tile
-        _count(layer[d], d, g, w)
+        _count(layer[d], d, len(m), g, w)
 
 
 @njit(**LEAN)
-def _count(size: float, d: int, g: Floats, w: Floats) -> None:
+def _count(size: float, d: int, levels: int, g: Floats, w: Floats) -> None:
     """Exact counts of whole tiles of one dimension; as `predictors.loops._count`."""
     sizes, number, steps, path = w[0], w[1], w[2], w[3]
     sizes[0], number[0], steps[0], path[0] = size, 1.0, size, 1.0
     have = 1
-    for i in range(LEVELS):
+    for i in range(levels):
         t, u = g[TILES, i, d], g[ONCE, i, d]
         ranges = rounds = starts = single = walked = length = 0.0
         for j in range(have):
@@ -106,9 +108,9 @@ def _count(size: float, d: int, g: Floats, w: Floats) -> None:
         g[RANGES, i, d], g[ROUNDS, i, d], g[STARTS, i, d] = ranges, rounds, starts
         g[SINGLE, i, d], g[PATH, i, d] = max(single, _TINY), walked
         g[EXTENT, i, d] = length / walked
-    g[RANGES, LEVELS, d] = g[SERIAL, 0, d] = 0.0
+    g[RANGES, levels, d] = g[SERIAL, 0, d] = 0.0
     for j in range(have):
-        g[RANGES, LEVELS, d] += number[j]
+        g[RANGES, levels, d] += number[j]
         g[SERIAL, 0, d] += path[j] * steps[j]
 
 
@@ -136,7 +138,7 @@ def views(g: Floats, mask: NDArray[np.bool_], changing: Floats, view: Integers) 
     """Fill `changing` and `view`, both 3 x 3, level x tensor."""
     for t in range(3):
         nearest = -1
-        for i in range(LEVELS):
+        for i in range(len(view)):
             changing[i, t] = 0.0
             for d in range(DIMENSIONS):
                 if mask[t, d] and g[MULTI, i, d] > 0:
@@ -275,7 +277,7 @@ def traffic(
     for d in range(DIMENSIONS):
         macs *= layer[d]
         fresh *= layer[d] if mask[OUTPUT, d] else 1.0
-    for boundary in range(LEVELS + 1):
+    for boundary in range(len(view) + 1):
         i = max(boundary - 1, 0)
         row, v = out[boundary], view[i]
         up = _plain(layer, g, place, mask[OUTPUT], v[OUTPUT], i - 1, w)
@@ -305,7 +307,7 @@ def traffic(
 def _required(layer: Floats, g: Floats, view: Integers, out: Floats, w: Floats) -> None:
     """Fill what the L2 and a buffer of each level hold, and how many there are."""
     buffers = 1.0
-    for boundary in range(LEVELS + 1):
+    for boundary in range(len(view) + 1):
         i = max(boundary - 1, 0)
         for d in range(DIMENSIONS):
             w[0, d] = g[TILES, i, d] if boundary else min(g[ONCE, 0, d], layer[d])

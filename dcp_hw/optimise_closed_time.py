@@ -7,7 +7,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from dcp_hw.maestro.honest_axis import LEAN
-from dcp_hw.maestro.honest_plan import LEVELS
 from dcp_hw.maestro.honest_types import INPUT, OUTPUT, WEIGHT, C, K, R, S, X, Y
 from dcp_hw.mapspace import DIMENSIONS
 from dcp_hw.optimise_closed_loops import (
@@ -45,7 +44,7 @@ def groups(
     """Fill the steps of each level by the loop that moved, `3 x 6 x GROUP`; volumes of a round."""
     fresh = 1.0
     depthwise = layer[DEPTHWISE] > 0
-    for i in range(LEVELS):
+    for i in range(len(along)):
         volumes(g[EXTENT, i], layer[STRIDE], int(layer[DEPTHWISE]), volume[i])
         for d in range(DIMENSIONS):
             rounds[d] = g[PATH, i, d] if i == 0 else max(1.0, g[PATH, i, d] / g[PATH, i - 1, d])
@@ -159,15 +158,16 @@ def timing(
     Args:
         latency: of the network; room: 3 x 6 x GROUP; volume: 3 x 3; w: room, 4 x 8.
     """
+    levels = len(along)
     groups(layer, g, place, along, mask, room, volume, w[0])
     compute = work = 1.0
     for d in range(DIMENSIONS):
         compute *= g[SERIAL, 0, d]
-        work *= g[SERIAL, 0, d] / g[PATH, LEVELS - 1, d]
+        work *= g[SERIAL, 0, d] / g[PATH, levels - 1, d]
     changes, waits, rest = w[1], w[2], w[3]  # rest: steps of a range without its first, by level
-    for i in range(LEVELS):
+    for i in range(levels):
         rest[i] = 0.0
-    for i in range(LEVELS - 1, -1, -1):
+    for i in range(levels - 1, -1, -1):
         for p in range(DIMENSIONS):
             row = room[i, p]
             if row[NUMBER] == 0.0:
@@ -187,19 +187,22 @@ def timing(
                 dram if i == 0 else 0.0,
             )
             step = work
-            for j in range(i + 1, LEVELS):
+            for j in range(i + 1, levels):
                 kept *= 1.0 - changing[j, INPUT]
                 for t in range(3):
                     changes[t] = max(changes[t], changing[j, t])
                 waits[j] = _first(volume[j], changes, kept, again, noc)
-            for j in range(LEVELS - 1, i, -1):
+            for j in range(levels - 1, i, -1):
                 step = max(step, waits[j]) + rest[j]
             rest[i] += row[NUMBER] * max(step, own)
-    ends = 2.0 * LEVELS * latency
-    for i in range(LEVELS):
+    ends = 2.0 * levels * latency
+    for i in range(levels):
         for elements in (volume[i, INPUT] + volume[i, WEIGHT], volume[i, OUTPUT]):
             cycles = _up(elements / noc)
             if i == 0:
                 cycles = max(cycles, _up(elements / dram))
             ends += cycles if cycles < UNLIMITED else 0.0
-    return work + rest[0] + rest[1] + rest[2] + ends, compute, ends
+    total = work
+    for i in range(levels):
+        total += rest[i]
+    return total + ends, compute, ends

@@ -22,6 +22,7 @@ from torch import Tensor
 from dcp_hw.errors import InputError
 from dcp_hw.mapspace import DIMENSIONS, ORDER, PARALLEL, TILE, UNITS
 from dcp_hw.optimise_closed import estimate_whole
+from dcp_hw.optimise_depth import trivial
 from dcp_hw.optimise_form import (
     Form,
     clip,
@@ -214,7 +215,8 @@ def predictions(batch: Batch, mappings: Tensor, predict: Predict) -> Prediction:
     if not isinstance(predict, GapPredictor):
         return predict(batch.relaxed(whole_parts(mappings)))
     rows = (batch.layer, batch.machine, mappings, batch.owner)
-    return predict.finish(estimate_whole(*rows, predict.prices))
+    shallow = batch.shallow.numpy() & trivial(mappings.numpy())
+    return predict.finish(estimate_whole(*rows, predict.prices, shallow))
 
 
 def whole_parts(mappings: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -38,6 +38,7 @@ class Group:
         counts: occurrences of each layer.
         weights: of latency and energy; `objective_weights` for those of an objective.
         common: keep tiles within every layer; otherwise a tile larger than a layer is that layer.
+        shallow: a trivial middle level is none: its dataflow has two levels (`optimise_depth`).
 
     Raises: InputError for weights that are no shares, or a group without layers.
     """
@@ -46,6 +47,7 @@ class Group:
     counts: tuple[int, ...]
     weights: Weights
     common: bool = False
+    shallow: bool = False
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
@@ -71,9 +73,9 @@ class Group:
 
 
 def group_of(problem: Problem, count: int = 1) -> Group:
-    """One layer by itself, under its objective."""
+    """One layer by itself, under its objective; dataflows of two levels count."""
     weights = OBJECTIVE_WEIGHTS[problem.objective]
-    return Group(problems=(problem,), counts=(count,), weights=weights)
+    return Group(problems=(problem,), counts=(count,), weights=weights, shallow=True)
 
 
 def check_weights(weights: Sequence[float]) -> None:
@@ -93,7 +95,7 @@ class Batch:
     Attributes:
         layer, machine: m x 11, m x 6, as `Relaxed`; owner: m, the dataflow of each pair.
         count, times: m, logs of a layer's occurrences, and of the runs that make up one.
-        weights: n x 2; limits: of the n dataflows.
+        weights: n x 2; limits: of the n dataflows; shallow: n, as `Group`.
     """
 
     layer: Tensor
@@ -103,6 +105,7 @@ class Batch:
     times: Tensor
     weights: Tensor
     limits: Limits
+    shallow: Tensor
 
     def relaxed(self, parts: tuple[Tensor, Tensor, Tensor, Tensor]) -> Relaxed:
         """Each pair as predictors take it; tiles are clipped to the pair's layer."""
@@ -134,6 +137,7 @@ class Batch:
             limits=Limits(
                 sizes=limits.sizes[which], pes=limits.pes[which], parallel=limits.parallel[which]
             ),
+            shallow=self.shallow[which],
         )
 
     def objective(self, found: Prediction, caution: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -198,6 +202,7 @@ def batch_of(groups: Sequence[Group], starts: int) -> Batch:
             starts, dim=0
         ),
         limits=limits_of(groups, starts),
+        shallow=torch.tensor([g.shallow for g in groups]).repeat_interleave(starts),
     )
 
 

@@ -16,6 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dcp_hw.maestro.honest_plan import LEVELS
+from dcp_hw.mapspace import TILE
+from dcp_hw.optimise_depth import unpacked
 from dcp_hw.optimise_descent import (
     FITS,
     Passed,
@@ -42,6 +45,14 @@ def shaped(groups: Sequence[Group], number: int, seed: int) -> Integers:
     in place the longest; tiles shrink until the buffers suffice.
     """
     return drawn(field_of(groups), seeds_of(groups, seed, 0), number)
+
+
+def shaped_of_two(groups: Sequence[Group], number: int, seed: int) -> Integers:
+    """As `shaped`, of two levels: the middle one is trivial."""
+    two = drawn(field_of(groups), seeds_of(groups, seed, -1), number, 2)
+    packed = np.zeros((*two.shape[:2], LEVELS, TILE.stop), np.int64)
+    packed[:, :, :2] = two
+    return unpacked(packed)
 
 
 def local_search(

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dcp_hw.maestro.honest_axis import COMPILED
+from dcp_hw.maestro.honest_axis import COMPILED, quotient
 from dcp_hw.maestro.honest_plan import LEVELS
 from dcp_hw.maestro.honest_types import R
 from dcp_hw.mapspace import DIMENSIONS, TILE, UNITS
@@ -33,7 +33,7 @@ _STAY = np.array([[0, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 1]])
 
 @njit(**COMPILED)
 def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
+    return quotient(a + b - 1, b)
 
 
 @njit(**COMPILED)
@@ -72,7 +72,7 @@ def rounds_of(m: Integers, sizes: Integers, i: int, d: int) -> int:
 @njit(**COMPILED)
 def even(m: Integers, sizes: Integers) -> None:
     """Clip tiles to the tile above and take the least that need as many rounds, in place."""
-    for i in range(LEVELS):
+    for i in range(len(m)):
         for d in range(DIMENSIONS):
             above, units = _above(m, sizes, i, d), _spread(m, i, d)
             tile = max(1, min(m[i, _T + d], above))
@@ -82,14 +82,14 @@ def even(m: Integers, sizes: Integers) -> None:
 @njit(**COMPILED)
 def retile(m: Integers, sizes: Integers, i: int, d: int, rounds: int, carry: bool) -> None:
     """Give a loop so many rounds; inner levels keep their tiles, or (`carry`) their rounds."""
-    kept = np.empty(LEVELS, np.int64)
-    for j in range(i + 1, LEVELS):
-        kept[j] = rounds_of(m, sizes, j, d)
+    first = rounds_of(m, sizes, i + 1, d) if carry and i + 1 < len(m) else 1
+    second = rounds_of(m, sizes, i + 2, d) if carry and i + 2 < len(m) else 1
     rounds = max(1, rounds)
     m[i, _T + d] = max(1, _ceil(_above(m, sizes, i, d), rounds * _spread(m, i, d)))
-    for j in range(i + 1, LEVELS):
+    for j in range(i + 1, len(m)):
         above = m[j - 1, _T + d]
-        wanted = _ceil(above, kept[j] * _spread(m, j, d)) if carry else m[j, _T + d]
+        kept = first if j == i + 1 else second
+        wanted = _ceil(above, kept * _spread(m, j, d)) if carry else m[j, _T + d]
         m[j, _T + d] = max(1, min(above, wanted))
 
 
@@ -119,7 +119,7 @@ def _other(rounds: int, most: int) -> int:
 @njit(**COMPILED)
 def _move_tile(m: Integers, sizes: Integers) -> None:
     for _ in range(8):
-        i, d = below(LEVELS), below(DIMENSIONS)
+        i, d = below(len(m)), below(DIMENSIONS)
         above = _above(m, sizes, i, d)
         if above == 1:
             continue
@@ -135,11 +135,19 @@ def _give(m: Integers, pes: int, i: int, units: int) -> int:
     """Give a level units; another level takes what is left. Returns that level."""
     units = max(1, min(units, pes))
     m[i, UNITS] = units
-    j = (i + 1 + below(2)) % LEVELS
-    k = LEVELS - i - j
-    m[k, UNITS] = max(1, min(m[k, UNITS], pes // units))
-    m[j, UNITS] = max(1, pes // (units * m[k, UNITS]))
+    j = _another(m, i)
+    for k in range(len(m)):
+        if k not in (i, j):
+            m[k, UNITS] = max(1, min(m[k, UNITS], pes // units))
+            units *= m[k, UNITS]
+    m[j, UNITS] = max(1, pes // units)
     return j
+
+
+@njit(**COMPILED)
+def _another(m: Integers, i: int) -> int:
+    """Another level than i."""
+    return (i + 1 + below(len(m) - 1)) % len(m)
 
 
 @njit(**COMPILED)
@@ -165,20 +173,20 @@ def _some_units(m: Integers, sizes: Integers, pes: int, i: int) -> int:
 
 @njit(**COMPILED)
 def _move_units(m: Integers, sizes: Integers, pes: int) -> None:
-    i, keep = below(LEVELS), chance() < 0.5
+    i, keep = below(len(m)), chance() < 0.5
     old = np.empty(LEVELS, np.int64)
-    for j in range(LEVELS):
+    for j in range(len(m)):
         old[j] = rounds_of(m, sizes, j, m[j, ALONG])
     _give(m, pes, i, _some_units(m, sizes, pes, i))
-    for j in range(LEVELS):
+    for j in range(len(m)):
         retile(m, sizes, j, m[j, ALONG], old[j] if keep else 1, False)
 
 
 @njit(**COMPILED)
 def _move_parallel(m: Integers, sizes: Integers, may: Integers, pes: int) -> None:
-    i = below(LEVELS)
+    i = below(len(m))
     if chance() < 0.25:
-        j = (i + 1 + below(2)) % LEVELS
+        j = _another(m, i)
         for column in (UNITS, ALONG):
             m[i, column], m[j, column] = m[j, column], m[i, column]
         for level in (min(i, j), max(i, j)):
@@ -203,7 +211,7 @@ def _move_parallel(m: Integers, sizes: Integers, may: Integers, pes: int) -> Non
 
 @njit(**COMPILED)
 def _move_order(m: Integers) -> None:
-    i = below(LEVELS)
+    i = below(len(m))
     if chance() < 0.25:
         _stay(m, i, below(3))
         return
@@ -234,10 +242,10 @@ def _mate(m: Integers, other: Integers) -> None:
     """Take a dimension's tiles, or a level's order, from another dataflow."""
     if chance() < 0.5:
         d = below(DIMENSIONS)
-        for i in range(LEVELS):
+        for i in range(len(m)):
             m[i, _T + d] = other[i, _T + d]
     else:
-        i = below(LEVELS)
+        i = below(len(m))
         for p in range(DIMENSIONS):
             m[i, _O + p] = other[i, _O + p]
 
@@ -246,7 +254,7 @@ def _mate(m: Integers, other: Integers) -> None:
 def _chain(m: Integers, sizes: Integers, d: int) -> None:
     """Draw the tiles of a dimension on all levels anew; filters are mostly whole."""
     whole = chance() < (_KEEP_FILTERS if d >= R else _KEEP_OTHERS)
-    for i in range(LEVELS):
+    for i in range(len(m)):
         above, rounds = _above(m, sizes, i, d), 1
         most = _ceil(above, _spread(m, i, d))
         if not whole and chance() < 0.7:
@@ -281,7 +289,7 @@ def change(m: Integers, other: Integers, sizes: Integers, may: Integers, pes: in
 def draw(m: Integers, sizes: Integers, may: Integers, pes: int) -> None:
     """A random dataflow made to be good: whole filters, even tiles, all PEs, a tensor stays."""
     left = pes
-    for i in range(LEVELS):
+    for i in range(len(m)):
         for p in range(DIMENSIONS):
             m[i, _O + p] = p
         for p in range(DIMENSIONS - 1):
@@ -296,7 +304,7 @@ def draw(m: Integers, sizes: Integers, may: Integers, pes: int) -> None:
         if not may[d]:
             d = 1
         m[i, ALONG], m[i, UNITS] = d, 1
-    i = below(LEVELS)
+    i = below(len(m))
     _give(m, left, i, min(_some_units(m, sizes, pes, i), sizes[m[i, ALONG]]))
     for d in range(DIMENSIONS):
         _chain(m, sizes, d)

@@ -32,6 +32,11 @@ class Frozen:
     technology: str | None = None
     clock_mhz: float | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has a closed form, which judges many dataflows in little time."""
+        return isinstance(self.predict, GapPredictor) and self.predict.shape.closed
+
     def check(self, accelerator: Accelerator) -> None:
         """Raises: InputError if it was trained for other energies."""
         for name in ("technology", "clock_mhz"):

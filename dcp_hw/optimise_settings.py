@@ -169,6 +169,7 @@ class Settings:
     Attributes:
         starts: dataflows moved for each group of layers.
         screened: random mappings of which the predictor chooses them.
+        two_levels: half of these have two levels, where a group allows it.
         drawn: "shaped", by what good dataflows have in common; "uniform", from the whole space.
         checks: candidates that the exact evaluator checks, at most MOST_CHECKS.
         descent: how they move; None: not at all.
@@ -179,6 +180,7 @@ class Settings:
 
     starts: int = 8
     screened: int = 128
+    two_levels: bool = False
     drawn: str = "shaped"
     checks: int = MOST_CHECKS
     descent: Moves | Annealing | Descent | None = field(default_factory=Moves)
@@ -225,8 +227,12 @@ def _above_zero(name: str, value: float) -> None:
         raise InputError(f"{name} is {value}; accepted: a number above 0")
 
 
-LAYER = Settings()
+LAYER = Settings(
+    starts=32, two_levels=True, descent=Annealing(predictions=30_000, rounds=1, halvings=3)
+)
 """The search of a layer's own dataflow."""
+MOVED = Settings()
+"""The same where every neighbour is judged by the whole predictor: it needs no closed form."""
 SHARED_MOVES = Moves(steps=600, refresh=16, halvings=3)
 """Moves of one dataflow for many layers, where every neighbour is judged by the whole predictor."""
 MODEL = Settings(starts=64, descent=Annealing())

@@ -37,15 +37,20 @@ def shipped() -> Frozen:
     return load_frozen()
 
 
-def settings_of(method: str, seed: int, budget: int, *, shared: bool = False) -> Settings:
-    """The search that a method's name stands for; `shared`: of one mapping for many layers."""
-    from dcp_hw.optimise import SEARCHERS
-    from dcp_hw.optimise_settings import LAYER, MODEL, MOST_CHECKS, Annealing, Moves
+def settings_of(
+    method: str, seed: int, budget: int, *, shared: bool = False, closed: bool = True
+) -> Settings:
+    """The search that a method's name stands for.
 
-    base, asked = MODEL if shared else LAYER, SEARCHERS[method].descent
-    if isinstance(asked, Moves) and isinstance(base.descent, Moves | Annealing):
-        asked = replace(base.descent, guide=asked.guide)
-    return replace(base, seed=seed, checks=min(MOST_CHECKS, budget), descent=asked)
+    Args:
+        shared: of one mapping for many layers.
+        closed: the predictor has a closed form.
+    """
+    from dcp_hw.optimise import SEARCHERS
+    from dcp_hw.optimise_settings import LAYER, MODEL, MOST_CHECKS, MOVED
+
+    base = MODEL if shared else LAYER if closed else MOVED
+    return replace(SEARCHERS[method].of(base), seed=seed, checks=min(MOST_CHECKS, budget))
 
 
 def propagate_layers(
@@ -56,18 +61,21 @@ def propagate_layers(
     Raises: InputError for a predictor of other energies.
     """
     frozen = frozen or shipped()
-    from dcp_hw.optimise import candidates
+    from dcp_hw.optimise import ask, candidates
     from dcp_hw.optimise_groups import group_of
 
     for problem in problems:
         frozen.check(problem.accelerator)
     wall, cpu = time.perf_counter(), time.process_time()
     groups = [group_of(problem) for problem in problems]
-    chosen = [rows for rows, _ in candidates(groups, frozen, settings_of(method, seed, budget))]
+    settings = settings_of(method, seed, budget, closed=frozen.closed)
+    chosen = [rows for rows, _ in candidates(groups, frozen, settings)]
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     out = []
     for problem, rows in zip(problems, chosen, strict=True):
-        found = run(method, lambda evaluate, _, rows=rows: evaluate(rows), problem, budget, seed)
+        found = run(
+            method, lambda evaluate, _, rows=rows: ask(evaluate, rows), problem, budget, seed
+        )
         out.append(
             replace(
                 found,

@@ -476,7 +476,9 @@ def test_halving_gives_up_the_worse_half_and_keeps_to_the_predictions() -> None:
 def test_one_mapping_for_many_layers_is_searched_longer() -> None:
     assert MODEL.predictions > 5 * LAYER.predictions
     assert settings_of("dcp", 3, 7, shared=True) == replace(MODEL, seed=3, checks=7)
-    assert settings_of("dcp-random-moves", 3, 99).descent == Moves(guide="none")
+    for shared, base in ((False, LAYER), (True, MODEL)):
+        twin = settings_of("dcp-random-moves", 3, 99, shared=shared)
+        assert twin == replace(base, seed=3, descent=replace(base.descent, guide="none"))
     shared = settings_of("dcp-random-moves", 3, 99, shared=True)
     assert shared.predictions == MODEL.predictions
     assert settings_of("dcp-without-gradients", 1, 99, shared=True).descent is None
@@ -722,10 +724,11 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_methods_keep_to_the_budget(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dcp_hw.optimise._shipped", lambda: load_frozen(checkpoint))
+    short = replace(LAYER, descent=replace(LAYER.descent, predictions=2000))
+    monkeypatch.setattr("dcp_hw.optimise.LAYER", short)
     for budget, calls in ((5, 5), (100, 16)):
         values = {}
-        for name, shipped in SEARCHERS.items():
-            method = replace(shipped, descent=shipped.descent and replace(shipped.descent, steps=8))
+        for name, method in SEARCHERS.items():
             found = method(POINTWISE, GAMMA_ACCELERATOR, Objective.EDP, budget, 1)
             assert (found.method, found.calls, found.training_samples) == (name, calls, 5)
             cost = problem().costs(np.array([found.mapping]))
@@ -738,12 +741,17 @@ def test_the_command_prints_code_text_and_metrics(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["optimise", "--layerset", "mobilenetv2", "--layer", "classifier_1", "--json"]
-    quick = ["--steps", "5", "--starts", "4", "--screened", "8", "--weights", str(checkpoint)]
+    quick = ["--starts", "4", "--screened", "8", "--weights", str(checkpoint)]
+    quick += ["--predictions", "300"]
     assert main([*words, *quick, "--objective", "latency,edp"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [r["objective"] for r in report["results"]] == ["latency", "edp"]
     one = report["results"][1]["layers"][0]
-    assert np.array(one["code"]).shape == (3, 7, 2)
+    assert np.array(one["code"]).shape in {(2, 7, 2), (3, 7, 2)}
+    words_three = [*words, *quick[:-2], "--method", "moves", "--steps", "2"]
+    assert main([*words_three, "--objective", "edp"]) == 0
+    moved = json.loads(capsys.readouterr().out)["results"][0]["layers"][0]
+    assert np.array(moved["code"]).shape == (3, 7, 2)
     assert one["maestro"].startswith("Network")
     assert set(one["exact"]) == set(one["predicted"]) == {"cycles", "energy_nj"}
     assert report["calls"] == sum(r["calls"] for r in report["results"]) <= 32
