@@ -15,8 +15,7 @@ import numpy as np
 
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, PointBound
-from dcp_hw.candidates import SPLITS
-from dcp_hw.funnel import Point
+from dcp_hw.candidates import SPLITS, Point
 from dcp_hw.known import FULL, QUICK, Choice, cost_of, evaluate, value
 from dcp_hw.workload import Layer
 from tensorlib.design import Design

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dcp_hw.axes import axes_of
 from dcp_hw.candidates import MAX_ROWS, MAX_WORDS, PARAM_ROWS, SPLITS, Style
 from dcp_hw.energy import Memory
-from dcp_hw.funnel import Field
+from dcp_hw.funnel_field import Field
 from dcp_hw.hardware import Hardware
 from dcp_hw.problem import BLOCK, ceil_div, problem_of
 from dcp_hw.technology import load_technology

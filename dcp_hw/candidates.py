@@ -279,3 +279,17 @@ def candidates(styles: tuple[Style, ...], hardware: Hardware) -> Iterator[Candid
                     design = design_of(style, hardware.pes // cols, cols, split, hardware)
                     if design is not None:
                         yield Candidate(style=style, design=design)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A style with an array shape."""
+
+    style: Style
+    rows: int
+    cols: int
+
+    def candidate(self, split: Split, hardware: Hardware) -> Candidate | None:
+        """With a memory split; None if a bank would be empty."""
+        design = design_of(self.style, self.rows, self.cols, split, hardware)
+        return Candidate(style=self.style, design=design) if design else None

@@ -8,7 +8,8 @@ from typing import Any
 
 from dcp_hw.candidates import EXAMPLES, Candidate
 from dcp_hw.errors import DcpError, ToolMissing
-from dcp_hw.funnel import BUDGET, EXAMPLE_BUDGET, Budget, Field, Funnel, Tally
+from dcp_hw.funnel import BUDGET, EXAMPLE_BUDGET, Budget, Funnel
+from dcp_hw.funnel_field import Field, Tally
 from dcp_hw.known import FULL, Choice, Known, Outcome
 from dcp_hw.per_layer import PerLayer
 from dcp_hw.space import space

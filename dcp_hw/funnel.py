@@ -2,24 +2,22 @@
 
 points (style, shape)  -- bound not below the best found: out, provably -->
 screened at one memory split  -- best ones -->  screened at all splits
--- best ones -->  quick search  -- finalists -->  full search
+-- best ones -->  quick search  -- the same of likely ones near them -->
+finalists  -->  full search
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dcp_hw.bounds import Bounds
-from dcp_hw.candidates import SPLITS, Candidate, Split, Style, design_of
-from dcp_hw.hardware import Hardware
-from dcp_hw.known import FAILED, FULL, QUICK, Known, cost_of, network_value
-from dcp_hw.space import buses, shapes_of
-from dcp_hw.workload import LayerSet
+from dcp_hw.candidates import SPLITS, Candidate, Split, Style
+from dcp_hw.funnel_field import Field
+from dcp_hw.funnel_network import Key, Network
+from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, cost_of, network_value
 from tensorlib.design import Design
 
 BATCH = 16
@@ -34,6 +32,9 @@ class Budget:
         points: points screened at the first memory split.
         splits: of those, points screened at all splits.
         quick, full: designs whose layers get a quick and a full search.
+        near, at_once: designs near the screened shapes that get a quick search too, chosen by the
+            bound of all programs (`funnel_network`); of these, how many before what they told
+            chooses others.
         layer_points, layer_splits: as `points` and `splits`, for each layer in mode `per-layer`.
         layer_search: designs on which each layer gets a quick search before that.
         pool, layer_quick: designs of which mode `per-layer` has all layers screened, and searched.
@@ -43,6 +44,8 @@ class Budget:
     splits: int = 6
     quick: int = 8
     full: int = 2
+    near: int = 16
+    at_once: int = 4
     layer_points: int = 16
     layer_splits: int = 2
     pool: int = 32
@@ -51,133 +54,8 @@ class Budget:
 
 
 BUDGET = Budget()
-EXAMPLE_BUDGET = Budget(points=16, splits=2, quick=2, full=1)
+EXAMPLE_BUDGET = Budget(points=16, splits=2, quick=2, full=1, near=0)
 """For each example: one array where `fixed` has all of them."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What became of candidates (style, shape, memory split, bus widths); parts sum to the whole.
-
-    Attributes:
-        styles: arrays considered, those with a twin of less skew included.
-        shapes, splits, bus_widths: different values of each.
-        candidates: all combinations.
-        narrower_bus: left out, because the widest bus is never worse.
-        more_skew: left out, because the same array with less skew is never worse.
-        bound: left out, because no mapping can beat a design found.
-        no_room: left out, because a bank would be empty.
-        screened: one mapping of each layer was evaluated exactly.
-        not_examined: left over.
-        quick, full: of the screened ones, designs whose layers were searched.
-    """
-
-    styles: int = 0
-    shapes: int = 0
-    splits: int = 0
-    bus_widths: int = 0
-    candidates: int = 0
-    narrower_bus: int = 0
-    more_skew: int = 0
-    bound: int = 0
-    no_room: int = 0
-    screened: int = 0
-    not_examined: int = 0
-    quick: int = 0
-    full: int = 0
-
-    def to_dict(self) -> dict[str, int]:
-        """Names and numbers."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A style with an array shape."""
-
-    style: Style
-    rows: int
-    cols: int
-
-    def candidate(self, split: Split, hardware: Hardware) -> Candidate | None:
-        """With a memory split; None if a bank would be empty."""
-        design = design_of(self.style, self.rows, self.cols, split, hardware)
-        return Candidate(style=self.style, design=design) if design else None
-
-
-class Field:
-    """Points of some styles with their bounds.
-
-    Attributes:
-        points: n points.
-        cycles, energy_nj: `layers x n` lower bounds of one occurrence.
-    """
-
-    def __init__(self, styles: Sequence[Style], layers: LayerSet, hardware: Hardware) -> None:
-        self.layers, self.hardware = layers, hardware
-        self.points: list[Point] = []
-        bounds = Bounds(hardware)
-        cycles, energy = [], []
-        for style in styles:
-            shapes = list(shapes_of(style, hardware.pes))
-            if not shapes:
-                continue
-            self.points += [Point(style=style, rows=r, cols=c) for r, c in shapes]
-            least = [bounds.cycles(layer, style, shapes) for layer in layers]
-            cycles.append(np.array(least))
-            energy.append(
-                np.array(
-                    [bounds.energy_nj(x, shapes, c) for x, c in zip(layers, least, strict=True)]
-                )
-            )
-        self.cycles: NDArray[np.int64] = np.hstack(cycles)
-        self.energy_nj: NDArray[np.float64] = np.hstack(energy)
-
-    def network(self, objective: str) -> NDArray[np.float64]:
-        """Lower bound of a network's objective, one number per point."""
-        counts = np.array([layer.count for layer in self.layers])
-        cycles, energy = counts @ self.cycles, counts @ self.energy_nj
-        return {"latency": cycles * 1.0, "energy": energy, "edp": cycles * energy}[objective]
-
-    def order(self, objective: str) -> list[int]:
-        """Points in the order in which to look at them, most promising first.
-
-        By the network's bound. That of the energy knows neither reads of banks nor waiting, so
-        small arrays that share little all have nearly the same; every other point is therefore
-        the one of the least bound of EDP.
-        """
-        first = np.argsort(self.network(objective), kind="stable")
-        if objective != "energy":
-            return first.tolist()
-        return in_turn(first, np.argsort(self.network("edp"), kind="stable"))
-
-    def kinds(self, objective: str) -> list[int]:
-        """The most promising point of every kind of array: roles of its axes, what it holds."""
-        first: dict[object, int] = {}
-        for number in self.order(objective):
-            style = self.points[number].style
-            first.setdefault((style.loops, style.wires.diagonals), number)
-        return list(first.values())
-
-    def tally(self, twins: Sequence[Style] = ()) -> Tally:
-        """Counts of all candidates, nothing evaluated yet."""
-        widths = len(buses(self.hardware))
-        skewed = sum(len(list(shapes_of(style, self.hardware.pes))) for style in twins)
-        designs = (len(self.points) + skewed) * len(SPLITS)
-        return Tally(
-            styles=len({p.style.key for p in self.points}) + len(twins),
-            shapes=len({(p.rows, p.cols) for p in self.points}),
-            splits=len(SPLITS),
-            bus_widths=widths,
-            candidates=designs * widths,
-            narrower_bus=designs * (widths - 1),
-            more_skew=skewed * len(SPLITS),
-        )
-
-
-def in_turn(first: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]:
-    """Numbers of two orders of the same points, one of each in turn, without repetition."""
-    return list(dict.fromkeys(np.column_stack((first, other)).ravel().tolist()))
 
 
 class Funnel:
@@ -206,6 +84,7 @@ class Funnel:
         self._screen_splits()
         pool = [item[-1] for item in self._best()]
         pool = self._searched(pool[: self.budget.quick], QUICK, "designs")
+        pool = self._searched([*pool, *self._near(pool)], QUICK, "designs")
         self.tally.quick = len(pool)
         pool = self._searched(pool[: self.budget.full], FULL, "finalists")
         self.tally.full = len(pool)
@@ -244,6 +123,42 @@ class Funnel:
         best = [n for n, _ in found if self.lower[n] < self.limit]
         self._screen([(n, split) for n in best for split in SPLITS[1:]], "memory splits")
 
+    def _near(self, searched: Sequence[Candidate]) -> list[Candidate]:
+        """Likely designs besides those that were searched, each after a quick search.
+
+        Raised bounds choose among the shapes of every kind that screening likes and those near
+        them: first the best of every kind, then those that are best if they are about as far from
+        their bounds as what was searched.
+        """
+        if not (searched and self.budget.near):
+            return []
+        layers, known = list(self.field.layers), self.known
+        numbers = {point: n for n, point in enumerate(self.field.points)}
+        shapes = dict.fromkeys(self.field.points[number] for number, _ in self._best())
+        network = Network(layers, self.field.hardware, known.objective, shapes, numbers)
+        names = {candidate.design.name for candidate in searched}
+        some = network.choose(self.budget.at_once)
+        network.found({self._key(c): self._value(c) for c in searched})
+        found: list[Candidate] = []
+        while some:
+            new = [(key, c) for key, c in some if c.design.name not in names]
+            keys = [(numbers[point], SPLITS[n]) for (point, n), _ in new]
+            self._screen([(n, x) for n, x in keys if x not in self.tried[n]], "likely designs")
+            found += self._searched([c for _, c in new], QUICK, "likely designs")
+            network.found({key: self._value(c) for key, c in some})
+            some = network.choose(min(self.budget.at_once, self.budget.near - len(found)))
+        return found
+
+    def _key(self, candidate: Candidate) -> Key:
+        """The point of a screened design and the number of its memory split."""
+        point = self.field.points[self.pool[candidate.design.name][0]]
+        made = [point.candidate(split, self.field.hardware) for split in SPLITS]
+        return point, made.index(candidate)
+
+    def _value(self, candidate: Candidate) -> float:
+        """What the network costs on a design after the quick search."""
+        return network_value(self.known.objective, self._costs(candidate, QUICK))
+
     def _screen(self, wanted: Sequence[tuple[int, Split]], what: str) -> None:
         made: list[tuple[int, Candidate]] = []
         for number, split in wanted:
@@ -264,17 +179,19 @@ class Funnel:
 
     def _searched(self, pool: list[Candidate], effort: str, what: str) -> list[Candidate]:
         """Some candidates after a search of their layers' mappings, best first."""
-        layers = self.field.layers
-        designs = [c.design for c in pool]
-        what = f"{self.what}: {len(pool)} {what}"
-        found = self.known.outcomes(designs, layers, effort, what)
+        layers, known = self.field.layers, self.known
+        known.outcomes([c.design for c in pool], layers, effort, f"{self.what}: {len(pool)} {what}")
 
         def order(candidate: Candidate) -> tuple[float, int]:
-            costs = [(x.count, cost_of(found[candidate.design.name][x.name])) for x in layers]
-            failing = sum(cost == FAILED for _, cost in costs)
-            return network_value(self.known.objective, costs), failing
+            costs = self._costs(candidate, effort)
+            return network_value(known.objective, costs), sum(c == FAILED for _, c in costs)
 
         return sorted(pool, key=order)
+
+    def _costs(self, candidate: Candidate, effort: str) -> list[tuple[int, Cost]]:
+        """How often layers occur, and what they cost on a design after a search."""
+        name, table = candidate.design.name, self.known.table
+        return [(x.count, cost_of(table[name, x.name, effort])) for x in self.field.layers]
 
     def _settle(self) -> None:
         """Nothing; counts what was left out and what was left over."""

@@ -10,7 +10,8 @@ from dcp_hw.candidates import SPLITS, Split
 from dcp_hw.errors import InputError
 from dcp_hw.fast import evaluate_batch
 from dcp_hw.finetune import group_of
-from dcp_hw.funnel import Budget, Field, Funnel
+from dcp_hw.funnel import Budget, Funnel
+from dcp_hw.funnel_field import Field
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import QUICK, Choice, Known
 from dcp_hw.loop_twins import hardware_key, program_key

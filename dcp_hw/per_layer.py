@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
-from dcp_hw.funnel import BATCH, Budget, Field, Funnel, Tally, in_turn
+from dcp_hw.funnel import BATCH, Budget, Funnel
+from dcp_hw.funnel_field import Field, Tally, in_turn
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, value
 from dcp_hw.workload import Layer
 

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 from dcp_hw.bounds_programs import PointBound
-from dcp_hw.candidates import SPLITS, Candidate
-from dcp_hw.funnel import Point, Tally
+from dcp_hw.candidates import SPLITS, Candidate, Point
+from dcp_hw.funnel_field import Tally
+from dcp_hw.funnel_near import Kind, kind, likely, probe
+from dcp_hw.funnel_network import SLACK, Network
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, network_value
 from dcp_hw.per_layer import FAR, MAX_DESIGNS, PerLayer, Table
@@ -34,8 +36,6 @@ from dcp_hw.tensorlib_dcp import (
     load_predictor,
     propose,
 )  # fmt: skip
-from dcp_hw.tensorlib_dcp_near import Kind, kind, likely, probe
-from dcp_hw.tensorlib_dcp_network import SLACK, Network
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 

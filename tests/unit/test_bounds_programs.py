@@ -13,9 +13,8 @@ from dcp_hw.bounds import Bounds
 from dcp_hw.bounds_optimum import Effort, optima
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, PointBound, shaped_options
-from dcp_hw.candidates import SPLITS, design_of
+from dcp_hw.candidates import SPLITS, Point, design_of
 from dcp_hw.fast import evaluate_batch
-from dcp_hw.funnel import Point
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import QUICK, Choice, cost_of, evaluate, value
 from dcp_hw.layerset_csv import load_layerset

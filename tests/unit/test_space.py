@@ -11,7 +11,17 @@ from math import prod
 import jsonschema
 import pytest
 
-from dcp_hw import bounds, explore, funnel, per_layer, physical, search
+from dcp_hw import (
+    bounds,
+    bounds_programs,
+    explore,
+    funnel,
+    funnel_field,
+    funnel_network,
+    per_layer,
+    physical,
+    search,
+)
 from dcp_hw import space as spaces
 from dcp_hw.bounds import Bounds
 from dcp_hw.candidates import EXAMPLES, STYLES, Style, design_of
@@ -273,7 +283,7 @@ def chosen(made: Plan, objective: str) -> float:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("DCP_HW_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(explore, "space", small_space)
-    for module in (funnel, per_layer):
+    for module in (funnel, funnel_field, funnel_network, bounds_programs, per_layer):
         monkeypatch.setattr(module, "SPLITS", FEW_SPLITS)
     monkeypatch.setattr(funnel, "BATCH", 2)
 
@@ -305,7 +315,7 @@ def test_per_layer_finds_nothing_worse_than_brute_force(small: None, everything:
 
 
 def test_every_kind_of_array_is_looked_at_or_out_by_its_bound(small: None) -> None:
-    field = funnel.Field(small_space().arrays, NETWORK, SMALL)
+    field = funnel_field.Field(small_space().arrays, NETWORK, SMALL)
     few = Budget(points=1, splits=1, quick=1, full=1)
     search_ = funnel.Funnel(field, Known(SMALL, "edp", 1), few, "few")
     search_.finalists()

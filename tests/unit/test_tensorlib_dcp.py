@@ -11,18 +11,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from dcp_hw import funnel_near as near  # noqa: E402
 from dcp_hw import tensorlib_dcp as dcp  # noqa: E402
 from dcp_hw import tensorlib_dcp_code as tc  # noqa: E402
 from dcp_hw import tensorlib_dcp_data as data  # noqa: E402
 from dcp_hw import tensorlib_dcp_form as tf  # noqa: E402
-from dcp_hw import tensorlib_dcp_near as near  # noqa: E402
 from dcp_hw import tensorlib_dcp_plan as plans  # noqa: E402
 from dcp_hw.bounds_programs import PointBound  # noqa: E402
-from dcp_hw.candidates import SPLITS, Candidate, design_of  # noqa: E402
+from dcp_hw.candidates import (  # noqa: E402
+    SPLITS,
+    Candidate,
+    Point,
+    design_of,
+)
 from dcp_hw.errors import InputError  # noqa: E402
 from dcp_hw.explore import plan  # noqa: E402
 from dcp_hw.fast import evaluate, evaluate_batch  # noqa: E402
-from dcp_hw.funnel import Point  # noqa: E402
 from dcp_hw.hardware import Hardware  # noqa: E402
 from dcp_hw.known import Choice, Known  # noqa: E402
 from dcp_hw.layerset_csv import load_layerset  # noqa: E402

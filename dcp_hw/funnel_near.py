@@ -14,8 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from dcp_hw.bounds_programs import BELOW, PointBound
-from dcp_hw.candidates import SPLITS, Candidate, Style
-from dcp_hw.funnel import Point
+from dcp_hw.candidates import SPLITS, Candidate, Point, Style
 from dcp_hw.hardware import Hardware
 from dcp_hw.space import letters, shapes_of, space
 from dcp_hw.tensorlib_dcp_code import style_fields

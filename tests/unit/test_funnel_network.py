@@ -7,16 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from dcp_hw import tensorlib_dcp_network as networks
+from dcp_hw import funnel_network as networks
 from dcp_hw.bounds_programs import PointBound
-from dcp_hw.candidates import SPLITS
-from dcp_hw.funnel import Point
+from dcp_hw.candidates import SPLITS, Point
+from dcp_hw.funnel_near import kind
+from dcp_hw.funnel_network import Network
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import Known, network_value
 from dcp_hw.layerset_csv import load_layerset
 from dcp_hw.space import space
-from dcp_hw.tensorlib_dcp_near import kind
-from dcp_hw.tensorlib_dcp_network import Network
 
 HW = Hardware()
 LAYERS = tuple(load_layerset("mobilenetv2"))[15:17]

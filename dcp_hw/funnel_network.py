@@ -8,18 +8,17 @@ kind, then those that are best if designs of a kind are as far from their bounds
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cache
 
 import numpy as np
 
 from dcp_hw.bounds_programs import BELOW, PointBound
-from dcp_hw.candidates import SPLITS, Candidate, Style
-from dcp_hw.funnel import Point
+from dcp_hw.candidates import SPLITS, Candidate, Point, Style
+from dcp_hw.funnel_near import Kind, halved, kind, near, probe
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import network_value
 from dcp_hw.tensorlib_dcp_code import style_fields
-from dcp_hw.tensorlib_dcp_near import Kind, halved, kind, near, probe
 from dcp_hw.workload import Layer
 
 SHAPES = 3
@@ -60,8 +59,10 @@ class Network:
         hardware: Hardware,
         objective: str,
         proposed: Iterable[Point],
+        within: Container[Point] | None = None,
     ) -> None:
         self.layers, self.hardware, self.objective = list(layers), hardware, objective
+        self.within = within  # shapes to look at; None: all
         self.seen: dict[Point, float] = {}
         self.checked: dict[Key, float] = {}
         self._bounds: dict[Point, list[PointBound]] = {}
@@ -89,14 +90,16 @@ class Network:
         return self._first_of_kinds(number) if not self.checked else self._likely(number)
 
     def found(self, values: dict[Key, float]) -> None:
-        """Nothing; what checks have told."""
+        """Nothing; what checks have told, of any designs."""
+        for point, _ in values:
+            self._look(point)
         self.checked |= values
 
     # --- bounds ---------------------------------------------------------------------
 
     def _look(self, point: Point) -> None:
         """Nothing; bounds a shape, unless it is known or cannot be best."""
-        if point in self.seen:
+        if point in self.seen or (self.within is not None and point not in self.within):
             return
         probed, bounds = probe(point), []
         costs = self._least.copy()
@@ -129,7 +132,8 @@ class Network:
     def _ratios(self) -> Callable[[Style], float]:
         """How far designs like one are from their bounds, as far as checks have told."""
         told = [(key[0].style, value / self._bound(key))
-                for key, value in self.checked.items() if np.isfinite(value)]  # fmt: skip
+                for key, value in self.checked.items()
+                if np.isfinite(value) and key[0] in self._bounds]  # fmt: skip
 
         @cache
         def ratio(style: Style) -> float:
@@ -179,7 +183,7 @@ class Network:
                 value = self._bound(key) * ratio(point.style)
                 if value < self.best:
                     values[key] = value
-        twins = {self._twin(key) for key in self.checked}
+        twins = {self._twin(key) for key in self.checked if key[0] in self._bounds}
         shapes: Counter[Point] = Counter()
         chosen: list[Key] = []
         for key in sorted(values, key=lambda x: values[x]):
