@@ -16,7 +16,8 @@ import numpy as np
 
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
 from dcp_hw.funnel_field import Field
-from dcp_hw.funnel_network import Key, Network
+from dcp_hw.funnel_near import Key
+from dcp_hw.funnel_network import Network
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, cost_of, network_value
 from tensorlib.design import Design
 
@@ -36,6 +37,7 @@ class Budget:
             bound of all programs (`funnel_network`); of these, how many before what they told
             chooses others.
         layer_points, layer_splits: as `points` and `splits`, for each layer in mode `per-layer`.
+        layer_near: designs near those that are screened for each layer, too, by their bounds.
         layer_search: designs on which each layer gets a quick search before that.
         pool, layer_quick: designs of which mode `per-layer` has all layers screened, and searched.
     """
@@ -48,6 +50,7 @@ class Budget:
     at_once: int = 4
     layer_points: int = 16
     layer_splits: int = 2
+    layer_near: int = 8
     pool: int = 32
     layer_search: int = 5
     layer_quick: int = 12

@@ -8,7 +8,7 @@ of them, and their memory splits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,10 @@ from dcp_hw.tensorlib_dcp_code import style_fields
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
 
+Kind = tuple[str, ...]
+Key = tuple[Point, int]
+"""A shape, and the number of a memory split."""
+
 SHAPES = 32
 """Proposed shapes that are bounded, besides two of every kind."""
 ROUNDS, BEST = 4, 8
@@ -31,18 +35,24 @@ _SLACK = 1.3
 
 
 def likely(
-    layer: Layer, proposed: Sequence[Point], hardware: Hardware, objective: str, checks: int
-) -> list[tuple[Point, Candidate]]:
-    """Designs with the least bounds, best first, and their shapes.
+    layer: Layer,
+    proposed: Sequence[Point],
+    hardware: Hardware,
+    objective: str,
+    checks: int,
+    within: Container[Point] | None = None,
+) -> list[tuple[Key, Candidate]]:
+    """Designs with the least bounds, best first.
 
     Args:
         proposed: shapes, best first.
+        within: shapes to look at; all by default.
     """
-    values: dict[tuple[Point, int], float] = {}
+    values: dict[Key, float] = {}
     seen: dict[Point, float] = {}
 
     def look(point: Point) -> None:
-        if point in seen:
+        if point in seen or (within is not None and point not in within):
             return
         best = sorted(values.values())
         roof = best[3 * checks] if len(best) > 3 * checks else np.inf
@@ -65,9 +75,6 @@ def likely(
     return _taken(values, hardware, checks)
 
 
-Kind = tuple[str, ...]
-
-
 @lru_cache(maxsize=1024)
 def kind(style: Style) -> Kind:
     """What PEs share along the two axes, whichever is which."""
@@ -86,12 +93,12 @@ def _few_of_a_kind(seen: Mapping[Point, float], number: int, most: int) -> list[
 
 
 def _taken(
-    values: Mapping[tuple[Point, int], float], hardware: Hardware, checks: int
-) -> list[tuple[Point, Candidate]]:
+    values: Mapping[Key, float], hardware: Hardware, checks: int
+) -> list[tuple[Key, Candidate]]:
     """Designs by their values, few of a shape and kind: bounds of some kinds are less close."""
     often: Counter[Point] = Counter()
     kinds: Counter[Kind] = Counter()
-    chosen: list[tuple[Point, Candidate]] = []
+    chosen: list[tuple[Key, Candidate]] = []
     for point, split in sorted(values, key=lambda key: values[key]):
         candidate = point.candidate(SPLITS[split], hardware)
         full = often[point] == OF_A_SHAPE or kinds[kind(point.style)] == OF_A_KIND
@@ -99,7 +106,7 @@ def _taken(
             continue
         often[point] += 1
         kinds[kind(point.style)] += 1
-        chosen.append((point, candidate))
+        chosen.append(((point, split), candidate))
         if len(chosen) == checks:
             break
     return chosen

@@ -15,7 +15,7 @@ import numpy as np
 
 from dcp_hw.bounds_programs import BELOW, PointBound
 from dcp_hw.candidates import SPLITS, Candidate, Point, Style
-from dcp_hw.funnel_near import Kind, halved, kind, near, probe
+from dcp_hw.funnel_near import Key, Kind, halved, kind, near, probe
 from dcp_hw.hardware import Hardware
 from dcp_hw.known import network_value
 from dcp_hw.tensorlib_dcp_code import style_fields
@@ -40,9 +40,6 @@ _ALIKE: tuple[Callable[[Style], object], ...] = (
     lambda _: None,
 )
 """What makes two arrays alike, most alike first: the same; the same axes and held tensor; kind."""
-
-Key = tuple[Point, int]
-"""A shape, and the number of a memory split."""
 
 
 class Network:

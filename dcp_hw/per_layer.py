@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dcp_hw.candidates import SPLITS, Candidate, Split, Style
 from dcp_hw.funnel import BATCH, Budget, Funnel
 from dcp_hw.funnel_field import Field, Tally, in_turn
+from dcp_hw.funnel_near import likely
 from dcp_hw.known import FAILED, FULL, QUICK, Cost, Known, Outcome, cost_of, value
 from dcp_hw.workload import Layer
 
@@ -68,6 +69,7 @@ class PerLayer:
         """Designs, and design name -> layer name -> outcome; each layer once."""
         self._screen_shapes()
         self._screen_splits()
+        self._screen_likely()
         if not self.designs:
             return [], {}
         table = dict(self.known.screened)
@@ -131,15 +133,31 @@ class PerLayer:
         """Nothing; screens each layer's best shapes at all memory splits."""
         wanted: dict[int, list[Layer]] = defaultdict(list)
         for layer in self.layers:
-            costs = {
-                n: self._worth(self.known.screened[name, layer.name])
-                for name, n in self._point.items()
-                if (name, layer.name) in self.known.screened
-            }
-            for n in sorted(costs, key=lambda n: costs[n])[: self.budget.layer_splits]:
+            for n in self._best_points(layer)[: self.budget.layer_splits]:
                 wanted[n].append(layer)
         tasks = [(n, split, layers) for n, layers in wanted.items() for split in SPLITS[1:]]
         self._screen(tasks, "memory splits by layer")
+
+    def _screen_likely(self) -> None:
+        """Nothing; screens the designs near each layer's best shapes whose bounds are least."""
+        numbers = {point: n for n, point in enumerate(self.field.points)}
+        hardware, objective = self.field.hardware, self.known.objective
+        wanted: dict[tuple[int, Split], list[Layer]] = defaultdict(list)
+        for layer in self.layers if self.budget.layer_near else ():
+            shapes = [self.field.points[n] for n in self._best_points(layer)]
+            most = self.budget.layer_near
+            for (point, n), _ in likely(layer, shapes, hardware, objective, most, numbers):
+                wanted[numbers[point], SPLITS[n]].append(layer)
+        self._screen([(n, x, layers) for (n, x), layers in wanted.items()], "likely by layer")
+
+    def _best_points(self, layer: Layer) -> list[int]:
+        """Points that were screened for a layer, best first."""
+        costs = {
+            n: self._worth(self.known.screened[name, layer.name])
+            for name, n in self._point.items()
+            if (name, layer.name) in self.known.screened
+        }
+        return sorted(costs, key=lambda n: costs[n])
 
     def _worthwhile(self, table: Table) -> list[str]:
         """A design for the network, then those that add most to it, as far as they are known."""

@@ -210,7 +210,7 @@ def _likely(
     unseen = next(iter(some), None)
     return {
         candidate.design.name: replace(shapes.get(point, unseen), candidate=candidate)
-        for point, candidate in chosen
+        for (point, _), candidate in chosen
     }
 
 
@@ -321,10 +321,7 @@ def _pool(
     pool: Pool = {}
     for layer, some in zip(layers, found, strict=True):
         chosen = likely(layer, list(_shapes(some)), known.hardware, known.objective, OWN_DESIGNS)
-        for point, candidate in chosen:
-            share = next(n for n in range(len(SPLITS))
-                         if point.candidate(SPLITS[n], known.hardware) == candidate)  # fmt: skip
-            pool[candidate.design.name] = (point, share), candidate
+        pool |= {candidate.design.name: (key, candidate) for key, candidate in chosen}
     network = Network(layers, known.hardware, known.objective, _shapes(shared))
     for key, candidate in network.choose(MOST_CHECKS):
         pool[candidate.design.name] = key, candidate

@@ -17,6 +17,7 @@ from dcp_hw import (
     explore,
     funnel,
     funnel_field,
+    funnel_near,
     funnel_network,
     per_layer,
     physical,
@@ -283,7 +284,7 @@ def chosen(made: Plan, objective: str) -> float:
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("DCP_HW_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(explore, "space", small_space)
-    for module in (funnel, funnel_field, funnel_network, bounds_programs, per_layer):
+    for module in (funnel, funnel_field, funnel_near, funnel_network, bounds_programs, per_layer):
         monkeypatch.setattr(module, "SPLITS", FEW_SPLITS)
     monkeypatch.setattr(funnel, "BATCH", 2)
 

@@ -404,7 +404,7 @@ def test_the_bound_chooses_shapes_near_the_proposed_ones_and_splits() -> None:
     style = next(style for style in space().arrays if style.key == "wo")
     start = Point(style=style, rows=16, cols=16)
     chosen = near.likely(layer, [start], HW, "edp", 5)
-    points = [point for point, _ in chosen]
+    points = [point for (point, _), _ in chosen]
     assert len(chosen) == 5
     assert max(points.count(point) for point in points) <= near.OF_A_SHAPE
 
