@@ -15,9 +15,8 @@ from math import log
 import numpy as np
 
 from dcp_hw import search
-from dcp_hw.candidates import SPLITS
+from dcp_hw.candidates import SPLITS, Point
 from dcp_hw.finetune import Predictor
-from dcp_hw.funnel import Point
 from dcp_hw.known import SCREEN
 from dcp_hw.loop_candidates import MORE, WIDE, WORSE, Option, Place, Pool
 from dcp_hw.loop_guess import Guess, Measured, estimate, guess

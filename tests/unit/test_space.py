@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from math import prod
 
@@ -348,3 +349,17 @@ def test_a_bound_that_is_too_high_is_noticed(
     monkeypatch.setattr(bounds, "input_words", lambda layer: 16 * words(layer))  # bytes
     made = plan("fixed", NETWORK, Known(SMALL, "latency", 1), ALL)
     assert chosen(made, "latency") > best_on_one_design(everything, "latency")
+
+
+@pytest.mark.parametrize("objective", ["energy", "edp"])
+def test_designs_near_the_screened_ones_are_searched(small: None, objective: str) -> None:
+    """Screening alone, of one shape of each kind at one memory split, misses better ones."""
+    alone = Budget(points=1, splits=0, quick=1, full=1, near=0)
+    near = replace(alone, near=8)
+    values, counts = {}, {}
+    for budget in (alone, near):
+        made = plan("fixed", NETWORK, Known(SMALL, objective, 1), budget)
+        values[budget.near], counts[budget.near] = chosen(made, objective), made.search
+    assert values[8] < values[0]
+    assert counts[0]["quick"] == 1
+    assert 1 < counts[8]["quick"] <= 1 + 8
