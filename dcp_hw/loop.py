@@ -38,6 +38,8 @@ class Trial:
         search: number of the search that found the design, 0 the first.
         predicted, modelled: the network's EDP before, by the predictor and by the model.
         measured: EDP, nJ x cycles.
+        best_programs: EDP with the best program of each layer that was measured on the design, in
+            this trial or before.
         layer_error, model_layer_error: median over layers of |predicted / measured EDP - 1|.
     """
 
@@ -48,6 +50,7 @@ class Trial:
     predicted: float
     modelled: float
     measured: float
+    best_programs: float
     energy_nj: float
     cycles: int
     layer_error: float
@@ -67,7 +70,7 @@ class Outcome:
     def best(self, up_to: int | None = None) -> Trial:
         """The trial of least EDP, of rounds up to a number."""
         some = [t for t in self.trials if up_to is None or t.round <= up_to]
-        return min(some, key=lambda t: t.measured)
+        return min(some, key=lambda t: t.best_programs)
 
 
 def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
@@ -84,7 +87,7 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
     predictor = base or tune([], seed=task.seed)
     number = stale = 0
     while not found.reason:
-        before = found.best().measured if found.trials else np.inf
+        before = found.best().best_programs if found.trials else np.inf
         if number and len(found.trials) < task.budget:
             found.searches.append(search_again(pool, predictor, measured, number))
         chosen = _promising(pool, predictor, measured, found)
@@ -93,12 +96,15 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
         made = rtl.verilog([one.chosen[0].design for one in chosen])
         for one, verilog in zip(chosen, made, strict=True):
             records = _measured(task, one, verilog, store, f"round {number}: {one.design}")
-            origin = pool.origin[one.design]
-            found.trials.append(trial(number, one, records, found.trials, origin))
             learnt |= {r.key: r for r in records}
             for o, r in zip(one.chosen, records, strict=True):
                 measured[o.key] = r.energy_nj, float(r.cycles)
-        best = found.best().measured
+            together = _together(pool, one.design, predictor, measured)
+            search = pool.origin[one.design]
+            found.trials.append(
+                trial(number, one, records, found.trials, search=search, together=together)
+            )
+        best = found.best().best_programs
         stale = stale + 1 if best >= before else 0
         note(f"round {number}: best measured EDP {best:.4g} nJ x cycles")
         predictor = tune(list(learnt.values()), base=base, seed=task.seed, made_by="dcp-hw loop")
@@ -118,6 +124,12 @@ def _measured(task: Task, one: Guess, made: rtl.Rtl, store: Store, what: str) ->
     return probe(jobs, task.hardware, task.memory, store, what)
 
 
+def _together(pool: Pool, design: str, predictor: Predictor, measured: Measured) -> float:
+    """EDP of a design with the best program of each layer that was measured on it."""
+    rows = [[o for o in row if o.key in measured] for row in pool.rows[design]]
+    return float(np.exp(guess(design, rows, predictor, measured).value))
+
+
 def _promising(pool: Pool, predictor: Predictor, measured: Measured, found: Outcome) -> list[Guess]:
     """What to measure next; nothing, with the reason noted, if the loop is at its end."""
     room = min(pool.task.per_round, pool.task.budget - len(found.trials))
@@ -131,7 +143,7 @@ def _promising(pool: Pool, predictor: Predictor, measured: Measured, found: Outc
         return []
     order.sort(key=lambda g: g.value)
     if found.trials:
-        least = float(np.log(found.best().measured))
+        least = float(np.log(found.best().best_programs))
         if min(g.value - 2 * g.spread for g in order) > least:
             found.reason = "no candidate is likely to be better"
             return []
@@ -153,9 +165,19 @@ def expected_gain(value: float, spread: float, least: float) -> float:
 
 
 def trial(
-    number: int, one: Guess, records: Sequence[Record], before: Sequence[Trial], search: int = 0
+    number: int,
+    one: Guess,
+    records: Sequence[Record],
+    before: Sequence[Trial],
+    *,
+    search: int,
+    together: float,
 ) -> Trial:
-    """What came of a design, beside what was predicted."""
+    """What came of a design, beside what was predicted.
+
+    Args:
+        together: EDP with the best programs that were measured on it.
+    """
     counts = np.array([o.count for o in one.chosen])
     energy = np.array([r.energy_nj for r in records])
     cycles = np.array([r.cycles for r in records])
@@ -163,6 +185,7 @@ def trial(
     model = np.array([o.cycles for o in one.chosen])
     exact = np.log(energy * cycles)
     off = one.layer_edp[:, 0] - exact
+    edp = float((counts @ energy) * (counts @ cycles))
     return Trial(
         round=number,
         design=one.design,
@@ -170,7 +193,8 @@ def trial(
         search=search,
         predicted=float(np.exp(one.value)),
         modelled=float((counts @ table) * (counts @ model)),
-        measured=float((counts @ energy) * (counts @ cycles)),
+        measured=edp,
+        best_programs=min(together, edp),
         energy_nj=float(counts @ energy),
         cycles=int(counts @ cycles),
         layer_error=float(np.median(np.abs(np.expm1(off)))),

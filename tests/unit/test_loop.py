@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -202,6 +202,10 @@ def test_verilog_is_made_of_what_is_measured_and_equal_hardware_measured_once(
         assert candidate is not None
         kinds.add(text(candidate.design))
     assert len(kinds) == len(set(made))
+    for trial in found.trials:
+        least = min(t.measured for t in found.trials if t.design == trial.design)
+        assert trial.best_programs <= trial.measured
+        assert found.best().best_programs <= least
 
 
 def test_the_budget_of_a_search_is_kept(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -277,3 +281,30 @@ def test_expected_gain_is_that_of_many_draws() -> None:
         assert loop.expected_gain(value, spread, 2.1) == pytest.approx(draws, abs=3e-3)
     assert loop.expected_gain(1.5, 0.0, 2.0) == 0.5
     assert loop.expected_gain(2.5, 0.0, 2.0) == 0.0
+
+
+def test_a_design_is_worth_its_best_measured_programs() -> None:
+    """Those of several trials together; programs that were only predicted do not count."""
+    rng = np.random.default_rng(1)
+    costs = rng.uniform(50, 100, (3, 4, 2))
+    rows = [
+        [
+            SimpleNamespace(
+                key=f"{n} {m}", features={}, group=(0, n, 0), table_nj=1.0, cycles=1, count=n + 1
+            )
+            for m in range(5)
+        ]
+        for n in range(3)
+    ]
+    measured = {f"{n} {m}": tuple(costs[n, m]) for n in range(3) for m in range(4)}
+    pool: Any = SimpleNamespace(rows={"d": rows})
+    found = loop._together(pool, "d", Planted(), measured)  # type: ignore[arg-type]
+    counts = np.arange(1, 4)
+    best = min(
+        float(
+            np.prod(sum(c * costs[n, m] for n, (c, m) in enumerate(zip(counts, some, strict=True))))
+        )
+        for some in product(range(4), repeat=3)
+    )
+    assert found == pytest.approx(best, rel=1e-3)
+    assert found >= best * (1 - 1e-9)
