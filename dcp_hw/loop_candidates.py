@@ -210,7 +210,7 @@ def first_pool(task: Task) -> Pool:
     known = Known(task.hardware, "edp", task.jobs)
     found = space()
     pool = Pool(task=task, field=Field(found.arrays, task.layers, task.hardware))
-    funnel = Funnel(pool.field, known, Budget(quick=0, full=0), "loop", found.twins)
+    funnel = Funnel(pool.field, known, Budget(full=0), "loop", found.twins)
     funnel.finalists()
     designs = _different(pool, funnel)
     if not designs:
