@@ -1,9 +1,9 @@
-"""Annealing of one dataflow for many layers: neighbours judged by the predictor's closed form.
+"""Annealing of dataflows: neighbours judged by the predictor's closed form.
 
-One dataflow for a network has many local optima, and a neighbour is mostly worse: compiled code
-(`optimise_anneal_kernel`) gives it up after a few layers. So the closed form judges many times the
-neighbours that the whole predictor could in that time. The whole predictor chooses the starts,
-gives the gradients, and ranks the best dataflows in the end.
+Compiled code (`optimise_anneal_kernel`) judges many times the neighbours that the whole predictor
+could in that time; of one dataflow for a network it gives most up after a few layers. The whole
+predictor chooses the starts, gives the gradients, and ranks the best dataflows in the end. For a
+layer by itself dataflows of two levels walk beside those of three (`optimise_depth`).
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class _Walk:
         self.values = np.full(number, np.inf)
         self.shares = np.full((number, layers), np.inf)
         self.slopes = np.zeros((number, PARTS))
+        self.left: list[Integers] = []  # dataflows that were given up
         self.fixed = _fixed(group, predict)
         room = max(64, 4 * annealing.predictions).bit_length()
         self.tried = np.zeros(1 << (room - 1), np.int64)
@@ -116,13 +117,18 @@ class _Walk:
     def halve(self) -> None:
         """Only the better half goes on; one at least."""
         kept = self.values.argsort(kind="stable")[: max(1, len(self.at) // 2)]
+        if self.group.shallow:
+            self.left.append(np.delete(self.at, kept, axis=0))
         self.at, self.values, self.shares = self.at[kept], self.values[kept], self.shares[kept]
         self.slopes = self.slopes[kept]
 
     def passed(self) -> Passed:
         """The best of all, by the whole predictor; where nothing fitted, what there is."""
         some = np.isfinite(self.pool_values)
-        mappings = torch.from_numpy(unpacked(self.pool[some] if some.any() else self.at))
+        rows = self.pool[some] if some.any() else self.at
+        if self.group.shallow:
+            rows = np.concatenate([rows, self.at, *self.left])
+        mappings = torch.from_numpy(unpacked(rows))
         batch = batch_of([self.group], len(mappings))
         values, over = judge(batch, mappings, self.predict, self.caution)
         return Passed(mappings, values, over <= FITS)

@@ -1,4 +1,4 @@
-"""Annealing of one dataflow for many layers, compiled: moves, the closed form, and what is kept.
+"""Annealing of dataflows, compiled: moves, the closed form, and what is kept.
 
 A neighbour is judged layer by layer, those first that weigh most where it comes from, and given up
 as soon as its value so far, with the bounds of the layers that are left, exceeds what would be
@@ -58,9 +58,18 @@ def _depth(row: Integers) -> int:
 
 
 @njit(**COMPILED)
-def _keep(m: Integers, value: float, pool: Integers, values: Floats) -> None:
-    """Put a dataflow in the place of the worst that is kept, if it is better."""
-    worst = values.argmax()
+def _keep(m: Integers, value: float, pool: Integers, values: Floats, once: bool) -> None:
+    """Put a dataflow in the place of the worst that is kept, if it is better.
+
+    Args:
+        once: not if one of this value is kept: orders without effect make many of them.
+    """
+    worst = 0
+    for n in range(len(values)):
+        if once and abs(values[n] - value) <= 1e-12 * value:
+            return
+        if values[n] > values[worst]:
+            worst = n
     if value < values[worst]:
         pool[worst], values[worst] = m, value
 
@@ -184,7 +193,7 @@ def _compile() -> Callable[..., int]:
             if total + rest > limit:
                 continue
             at[n, :levels], values[n], shares[n] = m, total, mine
-            _keep(at[n], total, pool, pool_values)
+            _keep(at[n], total, pool, pool_values, number == 1)
             _heaviest_first(mine, order[n])
         return judged
 

@@ -76,7 +76,11 @@ def _add_settings(p: argparse.ArgumentParser) -> None:
             f"moves {_MOVED}",
             "dataflows moved",
         ),
-        ("screened", LAYER.screened, "random ones of which the predictor chooses them"),
+        (
+            "screened",
+            f"{LAYER.screened}, else {MOVED.screened}",
+            "random ones of which the predictor chooses them",
+        ),
         ("checks", LAYER.checks, f"candidates checked exactly, at most {MOST_CHECKS}"),
     ):
         group.add_argument(f"--{name}", type=_number, metavar="N",

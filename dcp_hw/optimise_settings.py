@@ -127,10 +127,10 @@ class Moves:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annealing:
-    """How dataflows that many layers share go from neighbour to neighbour, by the closed form.
+    """How dataflows go from neighbour to neighbour, by the closed form.
 
     Attributes:
-        predictions: neighbours that the closed form judges, on as many layers as it needs.
+        predictions: neighbours that the closed form judges, of many layers on as many as it needs.
         guide: "reject": gradients of the whole predictor leave out neighbours; "none".
         rounds: times that gradients are taken anew between halvings.
         halvings: as `Moves`; each part has as many predictions.
@@ -228,7 +228,10 @@ def _above_zero(name: str, value: float) -> None:
 
 
 LAYER = Settings(
-    starts=32, two_levels=True, descent=Annealing(predictions=30_000, rounds=1, halvings=3)
+    starts=32,
+    screened=512,
+    two_levels=True,
+    descent=Annealing(predictions=30_000, rounds=1, halvings=3),
 )
 """The search of a layer's own dataflow."""
 MOVED = Settings()
