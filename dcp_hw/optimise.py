@@ -165,7 +165,8 @@ def sampled(groups: Sequence[Group], settings: Settings) -> Integers:
     if settings.drawn == "shaped":
         from dcp_hw.optimise_local import shaped, shaped_of_two
 
-        allowed = settings.two_levels and all(group.shallow for group in groups)
+        annealed = settings.descent is None or isinstance(settings.descent, Annealing)
+        allowed = annealed and all(group.shallow for group in groups)
         two = settings.screened // 2 if allowed else 0
         three = shaped(groups, settings.screened - two, settings.seed)
         return np.concatenate([three, shaped_of_two(groups, two, settings.seed)], axis=1)
@@ -243,10 +244,12 @@ class Method:
 
     Attributes:
         guide: what gradients are asked, as `Annealing`; None: no step.
+        shallow: dataflows of two levels too (`optimise_depth`).
     """
 
     name: str
     guide: str | None
+    shallow: bool = False
 
     def __call__(
         self, layer: Layer, accelerator: Accelerator, objective: Objective, budget: int, seed: int
@@ -259,7 +262,7 @@ class Method:
 
         def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:
             settings = replace(self.of(LAYER), checks=min(MOST_CHECKS, budget), seed=seed)
-            ask(evaluate, self.candidates(problem, frozen, settings))
+            ask(evaluate, self.candidates(problem, frozen, settings), self.shallow)
 
         return replace(
             run(self.name, search, problem, budget, seed), training_samples=frozen.samples
@@ -271,22 +274,25 @@ class Method:
             return replace(base, descent=None)
         return replace(base, descent=replace(base.descent, guide=self.guide))
 
-    @staticmethod
-    def candidates(problem: Problem, frozen: Frozen, settings: Settings) -> Integers:
+    def candidates(self, problem: Problem, frozen: Frozen, settings: Settings) -> Integers:
         """What is checked for one layer."""
         from dcp_hw.optimise_groups import group_of
 
-        group = group_of(problem)
+        group = group_of(problem, shallow=self.shallow)
         frozen.check(problem.accelerator)
         ((found, _),) = candidates([group], frozen, settings)
         return found
 
 
-def ask(evaluate: Budgeted, mappings: Integers) -> None:
-    """Ask for the costs of candidates (n x 3 x 14) of one layer, in their order."""
+def ask(evaluate: Budgeted, mappings: Integers, shallow: bool) -> None:
+    """Ask for the costs of candidates (n x 3 x 14) of one layer, in their order.
+
+    Args:
+        shallow: those with a trivial level have two.
+    """
     from dcp_hw.optimise_depth import runs
 
-    for part in runs(mappings, shallow=True):
+    for part in runs(mappings, shallow):
         evaluate(part)
 
 
@@ -303,6 +309,7 @@ SEARCHERS = {
     for method in (
         Method("dcp", "reject"),
         Method("dcp-random-moves", "none"),
+        Method("dcp-two-levels", "reject", shallow=True),
         Method("dcp-without-gradients", None),
     )
 }

@@ -117,7 +117,7 @@ class _Walk:
     def halve(self) -> None:
         """Only the better half goes on; one at least."""
         kept = self.values.argsort(kind="stable")[: max(1, len(self.at) // 2)]
-        if self.group.shallow:
+        if len(self.group.problems) == 1:
             self.left.append(np.delete(self.at, kept, axis=0))
         self.at, self.values, self.shares = self.at[kept], self.values[kept], self.shares[kept]
         self.slopes = self.slopes[kept]
@@ -126,7 +126,7 @@ class _Walk:
         """The best of all, by the whole predictor; where nothing fitted, what there is."""
         some = np.isfinite(self.pool_values)
         rows = self.pool[some] if some.any() else self.at
-        if self.group.shallow:
+        if len(self.group.problems) == 1:
             rows = np.concatenate([rows, self.at, *self.left])
         mappings = torch.from_numpy(unpacked(rows))
         batch = batch_of([self.group], len(mappings))

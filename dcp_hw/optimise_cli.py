@@ -58,6 +58,7 @@ def add_parsers(subparsers: Any) -> None:
                    help="instead: a front of latency and energy over N weights")  # fmt: skip
     p.add_argument("--common-tiles", action="store_true",
                    help="model level: tiles within the smallest layer, none clipped")  # fmt: skip
+    p.add_argument("--three-levels", action="store_true", help="layer level: none of two")
     p.add_argument("--weights", type=Path, metavar="FILE", help="checkpoint (default: shipped)")
     p.add_argument("--json", action="store_true", help="everything as JSON on stdout")
     p.add_argument("--technology", metavar="NAME", help="table of energies")
@@ -152,7 +153,6 @@ def _settings(options: argparse.Namespace, closed: bool) -> Settings:
     return Settings(
         starts=starts,
         screened=max(options.screened or base.screened, starts),
-        two_levels=base.two_levels,
         drawn=options.drawn,
         checks=options.checks or base.checks,
         descent=chosen,
@@ -271,7 +271,7 @@ def _groups(options: argparse.Namespace) -> list[Group]:
             counts=tuple(layer.count for layer in part),
             weights=weights,
             common=options.common_tiles,
-            shallow=options.level == "layer",
+            shallow=options.level == "layer" and not options.three_levels,
         )
         for objective, weights in aims
         for part in parts

@@ -72,10 +72,10 @@ class Group:
         return tuple(powers(torch.tensor([self.weights]))[0].tolist())
 
 
-def group_of(problem: Problem, count: int = 1) -> Group:
-    """One layer by itself, under its objective; dataflows of two levels count."""
+def group_of(problem: Problem, count: int = 1, *, shallow: bool = False) -> Group:
+    """One layer by itself, under its objective."""
     weights = OBJECTIVE_WEIGHTS[problem.objective]
-    return Group(problems=(problem,), counts=(count,), weights=weights, shallow=True)
+    return Group(problems=(problem,), counts=(count,), weights=weights, shallow=shallow)
 
 
 def check_weights(weights: Sequence[float]) -> None:

@@ -169,7 +169,6 @@ class Settings:
     Attributes:
         starts: dataflows moved for each group of layers.
         screened: random mappings of which the predictor chooses them.
-        two_levels: half of these have two levels, where a group allows it.
         drawn: "shaped", by what good dataflows have in common; "uniform", from the whole space.
         checks: candidates that the exact evaluator checks, at most MOST_CHECKS.
         descent: how they move; None: not at all.
@@ -180,7 +179,6 @@ class Settings:
 
     starts: int = 8
     screened: int = 128
-    two_levels: bool = False
     drawn: str = "shaped"
     checks: int = MOST_CHECKS
     descent: Moves | Annealing | Descent | None = field(default_factory=Moves)
@@ -230,7 +228,6 @@ def _above_zero(name: str, value: float) -> None:
 LAYER = Settings(
     starts=32,
     screened=512,
-    two_levels=True,
     descent=Annealing(predictions=30_000, rounds=1, halvings=3),
 )
 """The search of a layer's own dataflow."""

@@ -16,16 +16,16 @@ import numpy as np
 from dcp_hw.baselines.genetic import Search
 from dcp_hw.baselines.methods import run
 from dcp_hw.baselines.problem import Budgeted, Found, Problem
-from dcp_hw.errors import ToolMissing
+from dcp_hw.errors import InputError, ToolMissing
 
 if TYPE_CHECKING:
     from dcp_hw.baselines.network import Network
     from dcp_hw.optimise_predictor import Frozen
     from dcp_hw.optimise_settings import Settings
 
-DCP = ("dcp", "dcp-random-moves", "dcp-without-gradients")
+DCP = ("dcp", "dcp-random-moves", "dcp-two-levels", "dcp-without-gradients")
 """Names of `dcp_hw.optimise.SEARCHERS`: guided by gradients; as many predictions, moves at random;
-starts and checks alone."""
+dataflows of two levels too, of a layer by itself; starts and checks alone."""
 
 
 def shipped() -> Frozen:
@@ -61,20 +61,25 @@ def propagate_layers(
     Raises: InputError for a predictor of other energies.
     """
     frozen = frozen or shipped()
-    from dcp_hw.optimise import ask, candidates
+    from dcp_hw.optimise import SEARCHERS, ask, candidates
     from dcp_hw.optimise_groups import group_of
 
     for problem in problems:
         frozen.check(problem.accelerator)
     wall, cpu = time.perf_counter(), time.process_time()
-    groups = [group_of(problem) for problem in problems]
+    shallow = SEARCHERS[method].shallow
+    groups = [group_of(problem, shallow=shallow) for problem in problems]
     settings = settings_of(method, seed, budget, closed=frozen.closed)
     chosen = [rows for rows, _ in candidates(groups, frozen, settings)]
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     out = []
     for problem, rows in zip(problems, chosen, strict=True):
         found = run(
-            method, lambda evaluate, _, rows=rows: ask(evaluate, rows), problem, budget, seed
+            method,
+            lambda evaluate, _, rows=rows: ask(evaluate, rows, shallow),
+            problem,
+            budget,
+            seed,
         )
         out.append(
             replace(
@@ -88,7 +93,12 @@ def propagate_layers(
 
 
 def propagation(network: Network, method: str, seed: int) -> Search:
-    """DCP on a whole network as a search: its candidates are the samples."""
+    """DCP on a whole network as a search: its candidates are the samples.
+
+    Raises: InputError for a method of single layers.
+    """
+    if method not in ("dcp", "dcp-random-moves", "dcp-without-gradients"):
+        raise InputError(f"{method} searches layers by themselves; accepted for a network: dcp")
     frozen = shipped()
 
     def search(evaluate: Budgeted, _rng: np.random.Generator) -> None:

@@ -21,6 +21,7 @@ FAST = ("random", "ga", "gamma", "naas")
 """Searches that take microseconds a sample beside the evaluation."""
 FIXED = ("nvdla-like", "eyeriss-like", "shidiannao-like")
 DCP = ("dcp", "dcp-random-moves", "dcp-without-gradients")
+TWO = "dcp-two-levels"
 SLOW = ("pso", "portfolio", "one-plus-one", "cma-es", "de", "tbpsa")
 """Nevergrad's: about a millisecond a sample."""
 STORE = Path("build") / "experiments" / "cells"
@@ -34,7 +35,7 @@ def add_parsers(names: Any) -> None:
         description="Best value after 10 to 10,000 samples of all methods, DCP's training samples "
         "shown in full and divided by the layers that it serves.",
     )
-    add_common(p, "samples", methods=(*FAST, *SLOW, *FIXED, "exact", *DCP), seeds=1)
+    add_common(p, "samples", methods=(*FAST, *SLOW, *FIXED, "exact", *DCP, TWO), seeds=1)
     _add_networks(p)
     p.add_argument("--each", type=positive_option, default=4, metavar="N",
                    help="layers of each network; default 4")  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 _STYLES: dict[str, tuple[str, str, str]] = {
     "dcp": ("#000000", "-", "*"),
     "dcp-random-moves": ("#000000", "--", "+"),
+    "dcp-two-levels": ("#000000", "-.", "1"),
     "dcp-without-gradients": ("#000000", ":", "x"),
     "exact": ("#009E73", "-", "D"),
     "gamma": ("#D55E00", "-", "o"),

@@ -39,7 +39,8 @@ class Row:
         value: sum over layers of count x value, mean over seeds; inf if a layer has no mapping.
         spread: standard deviation over seeds, None with one.
         to_bound, to_optimum: ratios of the sum; None where the other sum is not known.
-        first: layers where it is within 1 % of the best method, of `layers`.
+        first: layers where it is within 1 % of the best method, of `layers`; DCP's rows are not
+            compared with each other.
         sampled: the same against the sampling baselines: without `exact` and DCP's other rows.
         failed: layers without a feasible mapping.
         invalid: share of the samples; cpu_seconds: of a layer, mean.
@@ -129,6 +130,7 @@ def _row(
         for seed in seeds
     ]
     others = tuple(m for m in plan.names if m != EXACT and m not in DCP)
+    rivals = tuple(m for m in plan.names if method not in DCP or m not in DCP)
     value = statistics.fmean(sums)
     optimum = _optimum(results, objective, len(layers))
     calls = sum(found.calls for found in mine.values())
@@ -139,7 +141,7 @@ def _row(
         spread=statistics.stdev(sums) if len(sums) > 1 and math.isfinite(value) else None,
         to_bound=value / sum(x.count * bounds[x.name, objective] for x in layers),
         to_optimum=value / optimum if optimum else None,
-        first=_first(plan, means, objective, method, plan.names),
+        first=_first(plan, means, objective, method, rivals),
         sampled=_first(plan, means, objective, method, others),
         layers=len(layers),
         failed=sum(not math.isfinite(means[x.name, objective, method]) for x in layers),
@@ -224,8 +226,10 @@ def markdown(plan: Plan, table: list[Row], results: dict[Cell, Found], command: 
         "`/ bound`: to the sum of the layers' lower bounds. `/ optimum`: to the sum of the proven "
         "optima of the sub-space of `exact` (two levels, dividing tiles; below 1 where a mapping "
         "outside it is better). `exact` is not cut short by the budget; its samples are complete "
-        "mappings only. `first`: layers where the method is within 1 % of the best one; `first of "
-        "sampled`: of the best sampling baseline (all but `exact` and DCP's rows) or itself. "
+        "mappings only. `first`: layers where the method is within 1 % of the best one (DCP's rows "
+        "are not compared with each other); `first of sampled`: of the best sampling baseline (all "
+        "but `exact` and DCP's rows) or itself. `dcp-two-levels` searches mappings of two levels "
+        "too, as `exact` does; the other searches have three. "
         "Times are of a layer, on a shared machine.",
     ]
     lines += ["", cells_text(table)]

@@ -13,9 +13,11 @@ torch = pytest.importorskip("torch")
 
 from dcp_hw.baselines.exact import children, outer_levels  # noqa: E402
 from dcp_hw.baselines.methods import searcher  # noqa: E402
+from dcp_hw.baselines.network import Network, search_network  # noqa: E402
 from dcp_hw.baselines.problem import GAMMA_ACCELERATOR, Accelerator, Objective, Problem  # noqa: E402
-from dcp_hw.baselines.propagation import propagate_layers, settings_of  # noqa: E402
+from dcp_hw.baselines.propagation import DCP, propagate_layers, settings_of  # noqa: E402
 from dcp_hw.cli import main  # noqa: E402
+from dcp_hw.errors import InputError  # noqa: E402
 from dcp_hw.maestro.honest_fast import layer_row, machine_row  # noqa: E402
 from dcp_hw.maestro.honest_types import HonestMachine  # noqa: E402
 from dcp_hw.mapspace import MapSpace  # noqa: E402
@@ -36,7 +38,7 @@ from dcp_hw.optimise_neighbours import PARTS, first_order, over  # noqa: E402
 from dcp_hw.optimise_predictor import Frozen, freeze  # noqa: E402
 from dcp_hw.optimise_settings import LAYER, MOVED, Annealing, Moves  # noqa: E402
 from dcp_hw.train import prices  # noqa: E402
-from dcp_hw.workload import Layer, Operator  # noqa: E402
+from dcp_hw.workload import Layer, LayerSet, Operator  # noqa: E402
 from predictors.checkpoint import save  # noqa: E402
 from predictors.model import GapPredictor, Shape  # noqa: E402
 
@@ -64,7 +66,7 @@ def closed() -> Frozen:
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_codes_stand_for_the_two_levels_that_they_were_made_of(layer: Layer) -> None:
-    one = group_of(problem(layer))
+    one = group_of(problem(layer), shallow=True)
     two = shaped_of_two([one], 40, 2)[0]
     three = shaped([one], 40, 2)[0]
     mixed = np.concatenate([three, two])[np.random.default_rng(1).permutation(80)]
@@ -92,7 +94,7 @@ def test_two_levels_are_predicted_as_the_exact_model_counts_them(
     layer: Layer, accelerator: Accelerator, closed: Frozen
 ) -> None:
     """Dividing tiles, filters whole; with the third store energies are others."""
-    one, rng = group_of(problem(layer, accelerator)), np.random.default_rng(4)
+    one, rng = group_of(problem(layer, accelerator), shallow=True), np.random.default_rng(4)
     outer = rng.permutation(outer_levels(one.problems[0]))[:200]
     below = (children(one.problems[0], row) for row in outer)
     rows = unpacked(packed_of(np.concatenate([rng.permutation(x)[:5] for x in below])))
@@ -151,7 +153,7 @@ def packed_of(two: np.ndarray) -> np.ndarray:
 def test_annealing_keeps_both_depths_legal_and_knows_their_values(
     guide: str, closed: Frozen
 ) -> None:
-    one = group_of(problem(LAYERS[0]))
+    one = group_of(problem(LAYERS[0]), shallow=True)
     starts = np.concatenate([shaped([one], 8, 1)[0], shaped_of_two([one], 8, 1)[0]])
     way = _Walk(one, starts, closed.predict, Annealing(predictions=3000, guide=guide), 0.0)
     way.slopes = merged(np.random.default_rng(2).normal(size=(16, PARTS)))
@@ -168,7 +170,7 @@ def test_annealing_keeps_both_depths_legal_and_knows_their_values(
 
 
 def test_half_of_the_starts_have_two_levels_where_a_group_allows_it() -> None:
-    one = group_of(problem(LAYERS[0]))
+    one = group_of(problem(LAYERS[0]), shallow=True)
     flat = trivial(sampled([one], LAYER)[0])
     assert len(flat) == LAYER.screened
     assert flat[LAYER.screened // 2 :].all()
@@ -178,7 +180,7 @@ def test_half_of_the_starts_have_two_levels_where_a_group_allows_it() -> None:
 
 
 def test_a_shared_code_keeps_its_trivial_level(closed: Frozen) -> None:
-    one = group_of(problem(LAYERS[0], GAMMA_ACCELERATOR))
+    one = group_of(problem(LAYERS[0], GAMMA_ACCELERATOR), shallow=True)
     rows = shaped_of_two([one], 4, 1)[0]
     for group, levels in ((one, 2), (replace(one, shallow=False), 3)):
         outcome = check(group, rows, closed)
@@ -197,11 +199,25 @@ def test_sixteen_calls_come_near_the_proven_optimum(
     one = problem(layer, GAMMA_ACCELERATOR, objective)
     proven = searcher("exact")(layer, GAMMA_ACCELERATOR, one.objective, 1_000_000, 1)
     assert proven.proven
-    (found,) = propagate_layers([one], "dcp", 10_000, 1, closed)
+    (found,) = propagate_layers([one], "dcp-two-levels", 10_000, 1, closed)
     assert found.calls == 16
     assert found.value <= 1.01 * proven.value
     again = one.evaluate(np.array([found.mapping]))[0][0]
     assert found.value == pytest.approx(float(again))
+
+
+def test_only_the_row_of_two_levels_leaves_the_space_of_the_others(closed: Frozen) -> None:
+    one = problem(LAYERS[0], GAMMA_ACCELERATOR)
+    for method in DCP:
+        (found,) = propagate_layers([one], method, 16, 1, closed)
+        assert len(found.mapping) == (2 if method == "dcp-two-levels" else 3)
+        again = one.evaluate(np.array([found.mapping]))[0][0]
+        assert found.value == pytest.approx(float(again))
+    network = Network(
+        layers=LayerSet("one", LAYERS[:1]), accelerator=GAMMA_ACCELERATOR, objective=one.objective
+    )
+    with pytest.raises(InputError, match="accepted for a network"):
+        search_network("dcp-two-levels", network, 16, 1)
 
 
 def test_two_levels_win_where_a_third_store_does_not_fit(closed: Frozen) -> None:
@@ -209,7 +225,7 @@ def test_two_levels_win_where_a_third_store_does_not_fit(closed: Frozen) -> None
     from dcp_hw.optimise import optimise
 
     layer = Layer(name="wide", operator=Operator.CONV, K=1024, C=256, Y=14, X=14)
-    one = group_of(problem(layer, GAMMA_ACCELERATOR, "energy"))
+    one = group_of(problem(layer, GAMMA_ACCELERATOR, "energy"), shallow=True)
     free, bound = (
         optimise([group], closed, LAYER, threads=1)[0]
         for group in (one, replace(one, shallow=False))
@@ -225,7 +241,7 @@ def test_without_a_closed_form_moves_are_made(
     assert isinstance(settings_of("dcp", 1, 16).descent, Annealing)
     assert isinstance(settings_of("dcp", 1, 16, closed=False).descent, Moves)
     away = settings_of("dcp-without-gradients", 1, 16)
-    assert (away.descent, away.two_levels) == (None, True)
+    assert away == replace(LAYER, descent=None)
     model = GapPredictor(Shape(width=8, layers=1, closed=False), prices())
     save(tmp_path / "plain.safetensors", model, {"rows": 5})
     words = ["optimise", "--layerset", "mobilenetv2", "--layer", "classifier_1", "--steps", "3"]
