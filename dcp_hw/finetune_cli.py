@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dcp_hw.errors import InputError
 
 if TYPE_CHECKING:
+    from dcp_hw.loop import Outcome
     from dcp_hw.store import Store
 
 _STORE = "folder of the store (default: the one that `dcp-hw generate` adds to)"
@@ -209,15 +210,20 @@ def run_loop(options: argparse.Namespace) -> int:
         jobs=options.jobs,
     )
     out = options.out or Path("build/loop") / Path(options.layerset).stem
-    found = run(task, _store(options), load(options.base) if options.base else None)
     names = ("layerset", "layers", "hw", "profile", "memory", "pool", "per_round")
     given = {
         name: getattr(options, name) for name in (*names, "search", "budget", "base", "seed", "out")
     }
     words = [f"--{n.replace('_', '-')} {v}" for n, v in given.items() if v is not None]
-    paths = write_loop(found, out, f"`dcp-hw loop {' '.join(words)}`")
-    assert found.predictor is not None
-    save(out / "predictor.safetensors", found.predictor)
+
+    def write(found: Outcome) -> list[Path]:
+        assert found.predictor is not None
+        save(out / "predictor.safetensors", found.predictor)
+        return write_loop(found, out, f"`dcp-hw loop {' '.join(words)}`")
+
+    base = load(options.base) if options.base else None
+    found = run(task, _store(options), base, write)  # can be read while the next round runs
+    paths = write(found)
     if options.json:
         parts = {"trials": found.trials, "searches": found.searches}
         rows = {name: [asdict(one) for one in some] for name, some in parts.items()}

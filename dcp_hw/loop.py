@@ -9,7 +9,7 @@ all. Verilog is made of what is measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import erf, exp, pi, sqrt
 
@@ -73,11 +73,17 @@ class Outcome:
         return min(some, key=lambda t: t.best_programs)
 
 
-def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
+def run(
+    task: Task,
+    store: Store,
+    base: Predictor | None = None,
+    after_round: Callable[[Outcome], object] = lambda _: None,
+) -> Outcome:
     """The loop's trials, in order.
 
     Args:
         base: what is known before the first round; nothing if None.
+        after_round: gets what was found so far.
     Raises: InputError if no design fits, and as `probe`.
     """
     pool = first_pool(task)
@@ -108,10 +114,11 @@ def run(task: Task, store: Store, base: Predictor | None = None) -> Outcome:
         stale = stale + 1 if best >= before else 0
         note(f"round {number}: best measured EDP {best:.4g} nJ x cycles")
         predictor = tune(list(learnt.values()), base=base, seed=task.seed, made_by="dcp-hw loop")
+        found.predictor = predictor
         number += 1
         if stale >= PATIENCE:
             found.reason = f"nothing better in {PATIENCE} rounds"
-    found.predictor = predictor
+        after_round(found)
     return found
 
 

@@ -58,9 +58,10 @@ def markdown(found: Outcome) -> str:
         lines.append(f"| {number} | {', '.join(names)} | {least} | {best.design} | {errors} |")
     first, best = found.trials[0], found.best()
     gain = 1 - best.best_programs / first.measured
+    ended = f"Ended after {len(found.trials)} trials: {found.reason}."
     ends = (
-        f"Ended after {len(found.trials)} trials: {found.reason}. The first choice, "
-        f"{first.design}, measures {first.measured:.5g}; the best, {best.design}, "
+        f"{ended if found.reason else f'Not ended: {len(found.trials)} trials so far.'} The first "
+        f"choice, {first.design}, measures {first.measured:.5g}; the best, {best.design}, "
         f"{best.best_programs:.5g} with the best programs measured on it ({gain:.1%} less)."
     )
     return "\n".join([*lines, "", *_searches(found), ends])

@@ -146,7 +146,11 @@ def measured_by(
     monkeypatch.setattr(loop.rtl, "verilog", verilog)
     monkeypatch.setattr(loop, "probe", probe)
     monkeypatch.setattr(loop, "tune", lambda records, **_: truth if records else Planted())
-    return loop.run(task, Store(Path("nowhere"))), made
+    after: list[int] = []
+    found = loop.run(task, Store(Path("nowhere")), None, lambda o: after.append(len(o.trials)))
+    assert after == [sum(t.round <= n for t in found.trials) for n in range(len(after))]
+    assert after[-1] == len(found.trials)
+    return found, made
 
 
 def small_arrays(features: Any) -> float:
