@@ -222,7 +222,13 @@ def run_loop(options: argparse.Namespace) -> int:
         return write_loop(found, out, f"`dcp-hw loop {' '.join(words)}`")
 
     base = load(options.base) if options.base else None
-    found = run(task, _store(options), base, write)  # can be read while the next round runs
+    store = _store(options)
+    store.keys()  # says now what is wrong with it, not after the search
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    found = run(task, store, base, write)  # can be read while the next round runs
     paths = write(found)
     if options.json:
         parts = {"trials": found.trials, "searches": found.searches}

@@ -405,6 +405,8 @@ def test_measurements_that_do_not_go_together() -> None:
         (["finetune", "--measurements", "{}/some", "--base", "{}/no"], "no readable safetensors"),
         (["loop", "--profile", "corner"], "profile corner not found"),
         (["loop", "--memory", "flash"], "memory 'flash' not found"),
+        (["loop", "--measurements", "{}/file"], "is a file"),
+        (["loop", "--measurements", "{}/few", "--out", "{}/file/x"], "cannot be written"),
         (["collect", "--profiles", "odd"], "profile odd not found"),
     ],
 )
@@ -413,6 +415,7 @@ def test_wrong_input_ends_with_two(
 ) -> None:
     Store(tmp_path / "few").append([record(0)])
     Store(tmp_path / "some").append(world(54))
+    (tmp_path / "file").touch()
     assert main([word.format(tmp_path) for word in words]) == 2
     assert said in capsys.readouterr().err
 
