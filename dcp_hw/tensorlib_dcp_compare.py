@@ -3,8 +3,9 @@
     python -m dcp_hw.tensorlib_dcp_compare --layerset mobilenetv2 --out docs/results/tensorlib-dcp
 
 Modes `fixed` and `per-layer`, and every layer on a design of its own, under each objective, by the
-exact search, by DCP, and by DCP without gradients (the same random starts, the same checks). A row
-that is in the table already is left alone, so a run that was stopped goes on.
+exact search, by DCP, and by DCP without gradients (the same random starts, the same checks). Each
+row begins with an empty cache of searches, so that its CPU seconds are those of the whole search. A
+row that is in the table already is left alone, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import os
 import resource
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +42,7 @@ class Row:
     Attributes:
         value: cycles, nJ or their product, of the network.
         designs: that were checked exactly on some layer; checks: pairs of layer and design.
-        cpu_seconds: of the whole, search of mappings included; that of `exact` holds only where
-            the cache of searches was empty.
+        cpu_seconds: of the whole, search of mappings included, from an empty cache.
     """
 
     mode: str
@@ -60,6 +63,21 @@ def cpu() -> float:
     """CPU seconds of this process and its ended children."""
     spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in spent)
+
+
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """An empty folder instead of the cache of searches; removed at the end."""
+    before = os.environ.get("DCP_HW_CACHE")
+    with tempfile.TemporaryDirectory(prefix="dcp-hw-cache-") as folder:
+        os.environ["DCP_HW_CACHE"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["DCP_HW_CACHE"]
+            else:
+                os.environ["DCP_HW_CACHE"] = before
 
 
 def _best(choices: dict[str, dict[str, Outcome]]) -> dict[str, Cost]:
@@ -109,7 +127,8 @@ def compare(
         if any((x.mode, x.objective, x.method) == (mode, objective, method) for x in rows):
             continue
         known = Known(load_hardware(hardware), objective, jobs)
-        row = row_of(mode, objective, method, layers, known)
+        with empty_cache():
+            row = row_of(mode, objective, method, layers, known)
         note(f"{mode}, {objective}, {method}: {row.value:.6g}, {row.cpu_seconds:.0f} CPU s")
         rows.append(row)
         rows.sort(key=lambda x: (OBJECTIVES.index(x.objective), MODES.index(x.mode),
