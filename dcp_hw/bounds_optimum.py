@@ -125,7 +125,7 @@ class _Goal:
 
 
 @lru_cache(maxsize=1 << 15)
-def _probe(point: Point) -> Design:
+def probe(point: Point) -> Design:
     """The array of a point; its memories do not matter."""
     return point.style.array(point.rows, point.cols, depth=1, words=1, name="probe")
 
@@ -188,7 +188,7 @@ def _look(
             continue
         bound = PointBound(
             layer,
-            _probe(table.field.points[point]),
+            probe(table.field.points[point]),
             table.hardware,
             {goal.objective: goal.roof for goal in wanted},
             cycles=table.least_cycles(point, layer),

@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Options = list[tuple[int, Lanes, LaneSplit]]
 _SIZES = np.zeros((4, kernel.MOST_SIZES, 3), dtype=np.int64)
-_CAPACITY = (scan.INPUT_ROWS, scan.WEIGHT_ROWS, scan.OUTPUT_WORDS)
+CAPACITY = (scan.INPUT_ROWS, scan.WEIGHT_ROWS, scan.OUTPUT_WORDS)
 _PRICES = {
     "input": (kernel.INPUT_READ, kernel.INPUT_WRITE),
     "weight": (kernel.WEIGHT_READ, kernel.WEIGHT_WRITE),
@@ -199,7 +199,7 @@ class PointBound:
         for steps, g, a in self.ways:
             roof = min(limit, best.value)
             if self._rough(split, objective, steps) < roof:
-                g[list(_CAPACITY)] = self.rooms[split]
+                g[list(CAPACITY)] = self.rooms[split]
                 found = Least(*kernel.least(g, a, prices, goal, roof, _SIZES))
                 best = found if found.value < best.value else best
         return best

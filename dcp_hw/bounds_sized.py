@@ -1,0 +1,434 @@
+"""Least cycles and energy of all programs with some lanes, tile sizes one by one; compiled.
+
+Tighter than `bounds_kernel`, and slower: steps, words and EXECs are those of the tiles themselves
+(`bounds_tiles`), and what is stored last has to wait for what is loaded last. The EXECs of a tile
+are counted, not sized: the first of n has no less than an n-th of the tile's steps. Derived in
+docs/design-space.md; it follows the rules of docs/cycle-model.md.
+"""
+
+# ruff: noqa: I001 (indices of arrays, many a line)
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dcp_hw.bounds_kernel import (
+    ADD, ADDS, CUTTABLE, DUP_INPUT, DUP_WEIGHT, FIXED, FIXED_TRIMMED, HOPS_32, HOPS_8, HOP_32,
+    HOP_8, INPUT_BANKS, INPUT_READ, INPUT_WRITE, OUTPUT_READ, OUTPUT_WRITE, OUT_PER_RUN, PER_CYCLE,
+    PES, ROWS_INSIDE, SETUP_WORDS, WEIGHT_HELD, WEIGHT_READ, WEIGHT_WRITE, WORD,
+    _reads, _reloaded, _value, _weight_words,
+)  # fmt: skip
+from dcp_hw.bounds_tiles import (
+    ALL, BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, FULL, LAST, LAST_COUNT, LAST_STEPS, MEMORY,
+    SIZE, STEPS, TILE, TILES, piece_rows, taps_cut,
+)  # fmt: skip
+from dcp_hw.scan import (
+    BATCH, BYTES, C, C4, CHAIN, CHAIN_LENGTH, COMPILED, DEPTHWISE, DRAIN_X, DRAIN_Y, FINISH,
+    INPUT_CHAIN, INPUT_SLOTS, K, KD, KI, NO_CHAIN, OUTPUT_CHAIN, OUTPUT_WORDS,
+    PACKED, PARAM_ROWS, R, RT, R_IN, R_OUT, S, ST, SWEEP_MIN, WEIGHTS, WEIGHT_CHAIN, WEIGHT_LOCAL,
+    WEIGHT_ROWS, X, Y, operands_fit,
+)  # fmt: skip
+
+(
+    TRIMMED, ALL_STEPS, ALL_TILES, OUTPUTS, SWEEPS, DATA, INPUT_WORDS, WEIGHT_WORDS, ZEROS, HEADS,
+    BEGUN, LAST_WORDS, OUT_WORDS, PER_EXEC, INNER, LOOPS, FACTS,
+) = range(17)  # fmt: skip
+"""What is true of all programs with some tiles: whether they are trimmed; steps; output tiles;
+runs of sums; sweeps of chains; words of setup, inputs and weights; of these inputs, weights; cycles
+of zeros; heads of LOADs; words that the first tile loads; stored words of the last tile, and of
+all; cycles of an EXEC beyond its steps; the innermost loop of several tiles (k, y, x), and how many
+such loops there are."""
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@numba.njit(**COMPILED)
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@numba.njit(**COMPILED)
+def _packed_words(g: Ints, k: Ints, c: Ints) -> int:
+    """Words of packed weights, all tiles once: a bank begins each tile in a word of its own."""
+    if g[WEIGHTS] != PACKED:
+        return 0
+    found, each = 0, g[RT] * g[ST] * g[WEIGHT_LOCAL]
+    depth = 1 if g[DEPTHWISE] == 1 else c[SIZE]
+    for n in range(4):
+        last_k, last_c = n % 2, n // 2
+        tiles = (1 if last_k else k[TILES] - 1) * (1 if last_c else c[TILES] - 1)
+        steps = k[LAST_STEPS] if last_k else k[FIRST_STEPS]
+        elements = (k[LAST_COUNT] if last_k else k[FIRST_COUNT]) * g[R] * g[S]
+        elements *= c[LAST_COUNT] if last_c else c[FIRST_COUNT]
+        used = steps * each * (c[LAST_STEPS] if last_c else c[FIRST_STEPS])
+        found += tiles * _up(elements, used) * _up(steps * each * depth, BLOCK)
+    return g[BATCH] * found
+
+
+@numba.njit(**COMPILED)
+def _loaded(
+    g: Ints, a: Ints, k: Ints, c: Ints, y: Ints, x: Ints, order: int
+) -> tuple[int, int]:  # fmt: skip
+    """Words of inputs and of weights that are loaded, for an order of tile loops."""
+    depthwise = g[DEPTHWISE] == 1
+    blocks = k if depthwise else c
+    once = g[BATCH] * blocks[MEMORY] * y[MEMORY] * x[MEMORY]
+    one = g[BATCH] * blocks[BIG] * y[BIG] * x[BIG]
+    weights_once = max(_weight_words(g), _packed_words(g, k, c))
+    weights = weights_once
+    tile = _up(k[TILE] * (1 if depthwise else c[TILE]) * g[R] * g[S], BLOCK)
+    tile = g[BATCH] * min(tile, g[WEIGHT_ROWS] * a[WEIGHT_HELD])
+    kn, cn, yn, xn = k[TILES], c[TILES], y[TILES], x[TILES]
+    words = once
+    if order == 0:
+        if not depthwise and cn * yn * xn > 2:
+            words = _reloaded(once, kn, 1, one)
+        if cn > 2:
+            weights = _reloaded(weights_once, yn * xn, kn, tile)
+    elif order == 1:
+        if not depthwise and cn > 2:
+            words = _reloaded(once, kn, yn * xn, one)
+        if kn * cn > 2:
+            weights = _reloaded(weights_once, yn * xn, 1, tile)
+    else:
+        if not depthwise and cn * xn > 2:
+            words = _reloaded(once, kn, yn, one)
+        if cn > 2:
+            weights = _reloaded(weights_once, xn, kn, tile)
+        if kn * cn > 2:
+            weights = _reloaded(weights, yn, 1, tile)
+    return words, weights
+
+
+@numba.njit(**COMPILED)
+def _tap_steps(g: Ints, a: Ints, y: Ints, rows: int, trim: int) -> int:
+    """Steps of taps that some rows of a lane take at least."""
+    cut = y[STEPS] * g[RT] - a[ROWS_INSIDE] if trim else 0
+    return max(1, rows * g[RT] - cut) * g[ST]
+
+
+@numba.njit(**COMPILED)
+def facts(
+    g: Ints, a: Ints, k: Ints, c: Ints, y: Ints, x: Ints, trim: int, order: int, f: Ints
+) -> None:
+    """Nothing; fills in what is true of all programs with these tiles: `FACTS`."""
+    depthwise = g[DEPTHWISE] == 1
+    taps = g[RT] * g[ST]
+    work = a[ROWS_INSIDE] * g[ST] if trim else y[STEPS] * taps
+    outputs = g[BATCH] * k[STEPS] * y[STEPS] * x[STEPS] * c[TILES]
+    f[TRIMMED], f[OUTPUTS] = trim, outputs
+    f[ALL_STEPS] = g[BATCH] * k[STEPS] * c[STEPS] * work * x[STEPS]
+    f[ALL_TILES] = g[BATCH] * k[TILES] * y[TILES] * x[TILES]
+    f[SWEEPS] = 0
+    if g[CHAIN] == OUTPUT_CHAIN:
+        f[SWEEPS] = outputs
+    elif g[CHAIN] == WEIGHT_CHAIN:
+        each = g[ST] if trim else taps  # a border may have one row
+        f[SWEEPS] = g[BATCH] * k[STEPS] * c[STEPS] * each * y[TILES] * x[TILES]
+    elif g[CHAIN] == INPUT_CHAIN:
+        f[SWEEPS] = f[ALL_STEPS] if depthwise else f[ALL_STEPS] // k[STEPS] * k[TILES]
+    f[INPUT_WORDS], f[WEIGHT_WORDS] = _loaded(g, a, k, c, y, x, order)
+    f[DATA] = a[SETUP_WORDS] + f[INPUT_WORDS] + f[WEIGHT_WORDS]
+    blocks = k if depthwise else c
+    memory = blocks[MEMORY] * y[MEMORY] * x[MEMORY]
+    f[ZEROS] = g[BATCH] * (blocks[MEMORY] * y[ALL] * x[ALL] - memory)
+    inputs = f[ALL_TILES] if depthwise else g[BATCH] * c[TILES] * y[TILES] * x[TILES]
+    f[HEADS] = inputs + g[BATCH] * k[TILES] * c[TILES]
+    first_weights = k[FIRST_COUNT] * c[FIRST_COUNT] * g[R] * g[S] // BLOCK
+    f[BEGUN] = blocks[FIRST] * y[FIRST] * x[FIRST] + first_weights
+    f[LAST_WORDS] = _up(k[LAST_COUNT], BLOCK) * y[LAST_COUNT] * x[LAST_COUNT]
+    f[OUT_WORDS] = g[BATCH] * _up(g[K], BLOCK) * g[Y] * g[X]
+    chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
+    f[PER_EXEC] = g[FINISH] + (g[CHAIN_LENGTH] + 1 if chained else 0)
+    several = (k[TILES] > 1, y[TILES] > 1, x[TILES] > 1)
+    f[LOOPS] = several[0] + several[1] + several[2]
+    f[INNER] = 0
+    for n in range(3):  # outermost first
+        loop = (0, 1, 2)[n] if order == 0 else (1, 2, 0)[n] if order == 1 else (1, 0, 2)[n]
+        if several[loop]:
+            f[INNER] = loop
+
+
+@numba.njit(**COMPILED)
+def event_pj(
+    g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, pixels: bool
+) -> float:  # fmt: skip
+    """Energy of everything but words and cycles.
+
+    Args:
+        pixels: whether EXECs may have one pixel of a lane only.
+    """
+    steps, sweeps = f[ALL_STEPS], f[SWEEPS]
+    chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
+    yt, xt = (1, 1) if pixels else (y[FIRST_STEPS], x[FIRST_STEPS])
+    reads, weight_reads = _reads(g, a, steps, sweeps, k[FIRST_STEPS], c[FIRST_STEPS], yt, xt)
+    if c[LAST_STEPS] != c[FIRST_STEPS]:  # the last tile reads in its own way
+        some = c[LAST_STEPS] / c[STEPS]
+        last = _reads(g, a, steps, sweeps, k[FIRST_STEPS], c[LAST_STEPS], yt, xt)
+        reads += some * (last[0] - reads)
+        weight_reads += some * (last[1] - weight_reads)
+    slotted = g[BYTES] == 1 and g[INPUT_SLOTS] > 1 and g[DEPTHWISE] == 1
+    if slotted and g[CHAIN] == NO_CHAIN and g[RT] - (taps_cut(g) if f[TRIMMED] else 0) > 1:
+        # a row of the image lies in a row of its own: the next tap and the next pixel do, too
+        reads = max(reads, steps / g[ST] * a[INPUT_BANKS])
+    runs = steps if chained else f[OUTPUTS]
+    again = runs - g[BATCH] * k[STEPS] * y[STEPS] * x[STEPS]
+    drained = sweeps if g[CHAIN] == OUTPUT_CHAIN else 0
+    held = sweeps - drained
+    return (
+        (p[FIXED_TRIMMED] if f[TRIMMED] else p[FIXED])
+        + (steps * a[ADDS] + drained * a[OUT_PER_RUN]) * p[ADD]
+        + steps * (a[HOPS_8] * p[HOP_8] + a[HOPS_32] * p[HOP_32])
+        + (held * p[HOP_8] + drained * p[HOP_32]) * (a[PES] * g[CHAIN_LENGTH])
+        + reads * p[INPUT_READ]
+        + weight_reads * p[WEIGHT_READ]
+        + f[INPUT_WORDS] * a[DUP_INPUT] * p[INPUT_WRITE]
+        + f[WEIGHT_WORDS] * a[DUP_WEIGHT] * p[WEIGHT_WRITE]
+        + a[OUT_PER_RUN] * (runs * p[OUTPUT_WRITE] + again * p[OUTPUT_READ])
+    )
+
+
+@numba.njit(**COMPILED)
+def _first_part(
+    g: Ints, a: Ints, y: Ints, lane: int, rows: int, ys: int, po: int, trim: int
+) -> int:  # fmt: skip
+    """Steps of the first EXEC that completes outputs, at least.
+
+    Args:
+        lane: steps of a tile (or piece) for one row and tap; rows: its rows.
+        ys, po: rows of an EXEC; EXECs of a full tile along k and x together.
+    """
+    return lane * _tap_steps(g, a, y, min(rows, ys), trim) // po
+
+
+@numba.njit(**COMPILED)
+def cycles_of(
+    g: Ints, a: Ints, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, lead: int, ys: int, po: int,
+    execs: int, ends: int, changes: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Cycles and loaded words that a program takes at least.
+
+    Args:
+        lead: pieces of the first and the last tile.
+        ys, po: rows of an EXEC; EXECs of a full tile along k and x together.
+        execs, ends: EXECs of all tiles, and those of them that complete outputs.
+        changes: of taps along y in a trimmed nest.
+    """
+    r_in, r_out, trim, per_exec = g[R_IN], g[R_OUT], f[TRIMMED], f[PER_EXEC]
+    py = _up(y[FIRST_STEPS], ys)
+    blocks, last_c = (k, 1) if g[DEPTHWISE] == 1 else (c, c[LAST_STEPS])
+    data, heads, begun, stored = f[DATA], f[HEADS], f[BEGUN], f[LAST_WORDS]
+    lane = k[LAST_STEPS] * last_c * x[LAST_STEPS]
+    rows, first_rows, later, pieces = y[LAST_STEPS], y[FIRST_STEPS], 0, 1
+    words_row = stored // y[LAST_COUNT]
+    piece_words, opening, last_rows = stored, rows, y[LAST]
+    if lead > 1:
+        start = piece_rows(g, trim, 0, y[FIRST_COUNT], lead)
+        stop = piece_rows(g, trim, g[Y] - y[LAST_COUNT], y[LAST_COUNT], lead)
+        first_rows, opening = _up(y[FIRST_COUNT], lead), _up(y[LAST_COUNT], lead)
+        pieces = _up(y[LAST_COUNT], opening)
+        others = _up(y[FIRST_COUNT], first_rows)
+        rows = min(y[LAST_COUNT] - (pieces - 1) * opening,
+                   y[FIRST_COUNT] - (others - 1) * first_rows)  # fmt: skip
+        pieces, others = min(pieces, others), max(pieces, others)
+        cuts = 1 if f[ALL_TILES] == 1 else 2
+        more = max(0, min(start[0], stop[0])) * min(blocks[LAST], blocks[FIRST])
+        data += cuts * more * min(x[LAST], x[FIRST])
+        heads += cuts * (pieces - 1)
+        begun -= blocks[FIRST] * (y[FIRST] - start[1]) * x[FIRST]
+        last_rows = stop[1] + stop[2]
+        later = max(start[2], stop[2]) * blocks[BIG] * x[BIG] + others
+        execs = max(0, execs - cuts * changes * po)  # EXECs may end elsewhere
+        execs, ends = execs + cuts * max(0, pieces - py), ends + cuts * max(0, pieces - py)
+        piece_words, pieces = words_row * rows, others
+    groups = _up(g[K], BLOCK)
+    words = data + heads + 2 * (execs + ends) + 7 * groups + 1
+    # parameters and commands that are certain to come before the last tile's (last piece's) EXECs
+    own = po * (py + changes)
+    ready = data + heads + 7 * max(0, groups - 2 * g[PARAM_ROWS])
+    early = ready + 2 * max(0, execs - own - po * pieces)
+    early += 2 * max(0, ends - po * (py + pieces) - 1) - later
+    ready += 2 * max(0, execs - own) + 2 * max(0, ends - po * py - 1)
+    piece = lane * _tap_steps(g, a, y, rows, trim)
+    opened = _first_part(g, a, y, lane, rows, ys, po, trim) + piece_words * r_out
+    done, begin = per_exec + 5, (a[SETUP_WORDS] + begun) * r_in
+    cycles = max(words * r_in, words + f[ZEROS])
+    after = max(opened, piece + r_out) + done
+    cycles = max(cycles, max(ready * r_in, ready + f[ZEROS]) + after)
+    if lead > 1:
+        first = _first_part(g, a, y, lane, opening, ys, po, trim)
+        cycles = max(cycles, early * r_in + first + stored * r_out + done)
+    if c[TILES] == 1 and f[ALL_TILES] > 1 + (lead > 1):
+        clear = max(0, execs - 2 * own - po * pieces)
+        sent = data + heads - 2 - pieces + 2 * max(0, ends - po * (2 * py + pieces) - 1)
+        sent += 2 * clear + 7 * max(0, groups - 3 * g[PARAM_ROWS])
+        begun = begin + f[ALL_STEPS] + clear * per_exec
+        cycles = max(cycles, done + _last_two(
+            g, a, k, c, y, x, f, last_rows, ys, po, sent, begun, lead > 1
+        ))  # fmt: skip
+    busy = max(f[ALL_STEPS] + execs * per_exec, f[SWEEPS] * g[SWEEP_MIN])
+    cycles = max(cycles, begin + busy + r_out + 5)
+    before = f[ALL_STEPS] - piece + max(0, execs - own) * per_exec
+    cycles = max(cycles, begin + before + opened + done)
+    lane = k[FIRST_STEPS] * c[STEPS] * x[FIRST_STEPS]
+    first = _first_part(g, a, y, lane, first_rows, ys, po, trim)
+    return max(cycles, begin + first + done + f[OUT_WORDS] * r_out), words + 1
+
+
+@numba.njit(**COMPILED)
+def _last_two(
+    g: Ints, a: Ints, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, last_rows: int, ys: int,
+    po: int, sent: int, begun: int, cut: bool,
+) -> int:  # fmt: skip
+    """Cycles until the last two tiles are stored, at least: both are, after the first EXEC of one.
+
+    The innermost tile loop with several tiles ends with a full and the last tile, or, where it
+    runs back, with the full one.
+
+    Args:
+        last_rows: input rows that the last tile loads.
+        sent: words of all tiles, of commands only those before the last two tiles.
+        begun: first cycle of EXECs plus all their steps; cut: whether the last tile is in pieces.
+    """
+    inner = f[INNER]
+    trim, r_in, r_out = f[TRIMMED], g[R_IN], g[R_OUT]
+    kn, kc = k[LAST_STEPS], k[LAST_COUNT]
+    xn, xc, yn, yc = x[LAST_STEPS], x[LAST_COUNT], y[LAST_STEPS], y[LAST_COUNT]
+    both = kn * xn * yn
+    blocks = k[LAST] if g[DEPTHWISE] == 1 else c[LAST]
+    loads = blocks * last_rows * x[LAST]
+    loads += _up(k[LAST_COUNT], BLOCK) * g[R] * g[S] * (1 if g[DEPTHWISE] == 1 else g[C])
+    words = _up(kc, BLOCK) * yc * xc
+    if inner == 0:
+        kn, kc = k[FIRST_STEPS], k[FIRST_COUNT]
+    elif inner == 1:
+        yn, yc = y[FIRST_STEPS], y[FIRST_COUNT]
+    else:
+        xn, xc = x[FIRST_STEPS], x[FIRST_COUNT]
+    both += kn * xn * yn
+    full = _up(kc, BLOCK) * yc * xc
+    first = _first_part(g, a, y, kn * xn * c[STEPS], yn, ys, po, trim)
+    most = c[STEPS] * g[RT] * g[ST]
+    found = max((sent - loads) * r_in, begun - both * most) + first + (words + full) * r_out
+    if f[LOOPS] > 1:  # it may run back
+        if cut:
+            return 0
+        other = max(sent * r_in, begun - kn * xn * yn * most) + first + full * r_out
+        found = min(found, other)
+    return found
+
+
+@numba.njit(**COMPILED)
+def _fits(g: Ints, k: Ints, c: Ints, y: Ints, x: Ints) -> bool:
+    """Whether a tile may fit the operands' banks, and the outputs' where sums go on."""
+    if not g[C4] and not operands_fit(g, k[SIZE], c[SIZE], y[SIZE], x[SIZE]):
+        return False
+    if c[TILES] == 1:
+        return True
+    group = BLOCK // g[KI]
+    pitch = _up(k[SIZE] * g[KD], group) * group
+    return pitch * x[SIZE] * g[DRAIN_X] * y[SIZE] * g[DRAIN_Y] <= g[OUTPUT_WORDS]
+
+
+@numba.njit(**COMPILED)
+def least_of_tiles(
+    g: Ints, a: Ints, p: Floats, objective: int, limit: float, k: Ints, c: Ints, y: Ints, x: Ints,
+    trim: int, borders: Ints, f: Ints,
+) -> tuple[float, float, float]:  # fmt: skip
+    """The least value over the orders, EXECs and pieces of given tiles, its cycles and its nJ.
+
+    Args:
+        k, c, y, x: rows of the tables of `bounds_tiles`.
+        borders: changes of taps within EXECs, by rows of a tile and of an EXEC, less one each.
+        f: scratch, `FACTS`.
+    """
+    best, best_cycles, best_nj = limit, np.inf, np.inf
+    kt, yt, xt = k[FIRST_STEPS], y[FIRST_STEPS], x[FIRST_STEPS]
+    least_parts = _up(kt * g[KD] * xt * g[DRAIN_X] * yt * g[DRAIN_Y], g[OUTPUT_WORDS])
+    several = c[TILES] > 1
+    most_other = 1 if several else kt * xt
+    changes = borders[len(borders) - 1, len(borders) - 1] if trim else 0
+    by_pixel = g[CHAIN] == WEIGHT_CHAIN
+    for order in range(3):
+        facts(g, a, k, c, y, x, trim, order, f)
+        single = by_pixel and y[LAST_STEPS] * x[LAST_STEPS] == 1
+        pj = event_pj(g, a, p, k, c, y, x, f, single)
+        least_pj = event_pj(g, a, p, k, c, y, x, f, True) if by_pixel else pj
+        for ys in range(yt, 0 if not several else yt - 1, -1):
+            py = _up(yt, ys)
+            if not trim and ys > 1 and py == _up(yt, ys - 1):
+                continue  # smaller EXECs, no more of them
+            some = False
+            full = y[FULL] * py + (y[TILES] - y[FULL]) * _up(y[LAST_STEPS], ys)
+            inner = borders[yt - 1, ys - 1] if trim else 0
+            first = 1 if several else max(1, _up(least_parts, py))
+            for po in range(first, max(first, most_other) + 1):
+                columns = k[FULL] * x[FULL] * (po - 1) + k[TILES] * x[TILES]
+                execs = g[BATCH] * columns * full * c[TILES]
+                ends = g[BATCH] * columns * full
+                words = f[DATA] + f[HEADS] + 2 * (execs + ends) + 7 * _up(g[K], BLOCK) + 2
+                cycles = max(words - 1, f[ALL_STEPS] + execs * f[PER_EXEC])
+                events = least_pj if py * po >= yt * xt else pj
+                nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
+                if _value(objective, cycles, nj) >= best:
+                    break
+                some = True
+                execs += g[BATCH] * columns * inner
+                for lead in (1, 2, 3, 4, 6):
+                    if lead > 1 and (several or not a[CUTTABLE] or y[FIRST_COUNT] < 2):
+                        break
+                    cycles, words = cycles_of(
+                        g, a, k, c, y, x, f, lead, ys, po, execs, ends, changes
+                    )
+                    nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
+                    value = _value(objective, cycles, nj)
+                    if value < best:
+                        best, best_cycles, best_nj = value, cycles, nj
+            if not some and py >= least_parts and not by_pixel:
+                break
+    return best, best_cycles, best_nj
+
+
+@numba.njit(**COMPILED)
+def least_sized(
+    g: Ints, a: Ints, p: Floats, objective: int, limit: float, tables: Ints, counts: Ints,
+    borders: Ints, f: Ints,
+) -> tuple[float, float, float]:  # fmt: skip
+    """The least value over all programs with some lanes, its cycles and its nJ; `limit` and
+    infinity if none is below.
+
+    Args:
+        g: constants of `lane_options.constants`; a: ARRAY_COUNT; p: PRICES.
+        objective: LATENCY, ENERGY or EDP.
+        tables: k, c, y, x and trimmed y, `5 x sizes x COLUMNS`; counts: sizes in each.
+        borders, f: as `least_of_tiles`.
+    """
+    best = (limit, np.inf, np.inf)
+    for trim in range(2 if a[ROWS_INSIDE] else 1):
+        along_y = 4 if trim else 2
+        for ik in range(counts[0]):
+            k = tables[0, ik]
+            for ic in range(counts[1]):
+                c = tables[1, ic]
+                for iy in range(counts[along_y]):
+                    y = tables[along_y, iy]
+                    for ix in range(counts[3]):
+                        x = tables[3, ix]
+                        work = a[ROWS_INSIDE] * g[ST] if trim else y[STEPS] * g[RT] * g[ST]
+                        steps = g[BATCH] * k[STEPS] * c[STEPS] * work * x[STEPS]
+                        blocks = k[MEMORY] if g[DEPTHWISE] == 1 else c[MEMORY]
+                        words = g[BATCH] * blocks * y[MEMORY] * x[MEMORY]
+                        cycles = max(steps, words)
+                        pj = words * p[WORD] + cycles * p[PER_CYCLE]
+                        pj += p[FIXED_TRIMMED] if trim else p[FIXED]
+                        if _value(objective, cycles, pj * 1e-3) >= best[0]:
+                            continue
+                        if not _fits(g, k, c, y, x):
+                            continue
+                        found = least_of_tiles(
+                            g, a, p, objective, best[0], k, c, y, x, trim, borders, f
+                        )
+                        best = found if found[0] < best[0] else best
+    return best
