@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, PointBound
 from dcp_hw.candidates import SPLITS, Point
+from dcp_hw.funnel_near import probe
 from dcp_hw.known import FULL, QUICK, Choice, cost_of, evaluate, value
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
@@ -122,12 +122,6 @@ class _Goal:
         self.searched[key] = min(found, self.searched.get(key, np.inf))
         if isinstance(outcome, Choice):
             self.found(found, outcome)
-
-
-@lru_cache(maxsize=1 << 15)
-def probe(point: Point) -> Design:
-    """The array of a point; its memories do not matter."""
-    return point.style.array(point.rows, point.cols, depth=1, words=1, name="probe")
 
 
 def _design(table: PointTable, key: Key) -> Design | None:
