@@ -7,7 +7,7 @@ bound of the whole space, as far below the given value as no term excludes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dcp_hw import bounds_kernel as kernel
 from dcp_hw import scan
-from dcp_hw.bounds import output_words
+from dcp_hw.bounds import CONFIG_WORDS, output_words
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, CAPACITY, NONE, Least, PointBound
 from dcp_hw.bounds_sized import FACTS, least_sized
@@ -23,8 +23,10 @@ from dcp_hw.bounds_tiles import COLUMNS, channel_table, fill_borders, pixel_tabl
 from dcp_hw.candidates import SPLITS
 from dcp_hw.funnel_near import probe
 from dcp_hw.hardware import Hardware
-from dcp_hw.problem import BLOCK, ceil_div
+from dcp_hw.known import value
+from dcp_hw.problem import BLOCK, ceil_div, problem_of
 from dcp_hw.search import OBJECTIVES
+from dcp_hw.technology import load_technology
 from dcp_hw.workload import Layer
 from tensorlib.design import Design
 
@@ -111,67 +113,96 @@ def stored(layer: Layer, g: Ints, prices: Floats) -> Floats:
     return found
 
 
+Found = Iterator[tuple[str, int, float]]
+
+
 def ways_below(
-    layer: Layer, design: Design, hardware: Hardware, objective: str, roof: float, sized: Sized,
+    layer: Layer,
+    design: Design,
+    hardware: Hardware,
+    roofs: Mapping[str, float],
+    sized: Sized,
     cycles: float = 0.0,
-) -> Iterator[tuple[int, float]]:  # fmt: skip
-    """(Split, bound) of the lanes on an array shape whose bounds are below the roof.
+) -> Found:
+    """(Objective, split, bound) of the lanes on an array shape whose bounds are below the roof.
 
     Args:
-        cycles: that no program is below.
+        roofs: of each objective; cycles: that no program is below.
     """
-    bound = PointBound(layer, design, hardware, {objective: roof}, cycles=cycles)
-    goal = OBJECTIVES.index(objective)
+    bound = PointBound(layer, design, hardware, roofs, cycles=cycles)
     scratch = np.zeros((4, kernel.MOST_SIZES, 3), dtype=np.int64)
     for _, g, a in bound.ways:
         prices = stored(layer, g, bound.prices)
-        g[list(CAPACITY)] = bound.rooms[BELOW]
         # tiles with fewer channels, EXECs of one pixel: what the faster bound does not know
         unsure = (g[scan.BYTES] and not g[scan.DEPTHWISE]) or g[scan.CHAIN] == scan.WEIGHT_CHAIN
-        if not unsure and kernel.least(g, a, prices[BELOW], goal, roof, scratch)[0] >= roof:
-            continue
-        if sized.least(g, a, prices[BELOW], goal, roof).value >= roof:
-            continue
-        for split in range(len(SPLITS)):
-            if not np.isfinite(prices[split, kernel.PER_CYCLE]):
+        filled = False
+        for objective, roof in roofs.items():
+            goal = OBJECTIVES.index(objective)
+            g[list(CAPACITY)] = bound.rooms[BELOW]
+            if not unsure and kernel.least(g, a, prices[BELOW], goal, roof, scratch)[0] >= roof:
                 continue
-            g[list(CAPACITY)] = bound.rooms[split]
-            found = sized.least(g, a, prices[split], goal, roof, fill=False)
-            if found.value < roof:
-                yield split, found.value
+            found = sized.least(g, a, prices[BELOW], goal, roof, fill=not filled)
+            filled = True
+            if found.value >= roof:
+                continue
+            for split in np.flatnonzero(np.isfinite(prices[:BELOW, kernel.PER_CYCLE])).tolist():
+                g[list(CAPACITY)] = bound.rooms[split]
+                found = sized.least(g, a, prices[split], goal, roof, fill=False)
+                if found.value < roof:
+                    yield objective, split, found.value
+
+
+def rough_values(table: PointTable, number: int, layer: Layer, objective: str) -> Floats:
+    """Bounds of a layer on every shape, with whole blocks of stored channels and the setup."""
+    problem = problem_of(layer)
+    words = problem.batch * problem.blocks_out * problem.y * problem.x - output_words(layer)
+    words = words + CONFIG_WORDS + table.rows + table.cols
+    bus = load_technology(table.hardware.technology).energy_pj["bus_per_bit"] * 8 * BLOCK * 1e-3
+    energy = table.values(number, layer, "energy").min(axis=0)
+    cycles = table.values(number, layer, "latency").min(axis=0)
+    return value(objective, cycles, energy + words * bus)
 
 
 def prove(
-    table: PointTable, number: int, layer: Layer, objective: str, value: float,
+    table: PointTable,
+    number: int,
+    layer: Layer,
+    values: Mapping[str, float],
     tolerance: float = TOLERANCE,
-) -> Proof:  # fmt: skip
-    """What no design of the space is below, given the best value known.
+) -> dict[str, Proof]:
+    """What no design of the space is below, given the best values known, by objective.
 
     Args:
         number: of the layer in the table's field.
     """
-    roof = value * (1 - tolerance)
-    rough = table.values(number, layer, objective).min(axis=0)
-    points = [int(n) for n in np.argsort(rough) if rough[n] < roof]
-    sized, least, where = Sized(), roof, ""
-    designs: set[tuple[int, int]] = set()
-    for n in points:
+    roofs = {name: best * (1 - tolerance) for name, best in values.items()}
+    rough = {name: rough_values(table, number, layer, name) for name in values}
+    sized, shapes = Sized(), dict.fromkeys(values, 0)
+    least = {name: (roof, "") for name, roof in roofs.items()}
+    designs: dict[str, set[tuple[int, int]]] = {name: set() for name in values}
+    below = np.any([rough[name] < roof for name, roof in roofs.items()], axis=0)
+    for n in np.flatnonzero(below).tolist():
         point = table.field.points[n]
+        wanted = {name: roof for name, roof in roofs.items() if rough[name][n] < roof}
+        for name in wanted:
+            shapes[name] += 1
         cycles = table.least_cycles(n, layer)
-        some = ways_below(
-            layer, probe(point), table.hardware, objective, roof, sized, cycles=cycles
-        )
-        for split, found in some:
-            designs.add((n, split))
-            if found < least:
+        for name, split, found in ways_below(
+            layer, probe(point), table.hardware, wanted, sized, cycles
+        ):
+            designs[name].add((n, split))
+            if found < least[name][0]:
                 candidate = point.candidate(SPLITS[split], table.hardware)
-                least, where = found, candidate.design.name if candidate else "-"
-    return Proof(
-        layer=layer,
-        objective=objective,
-        value=value,
-        bound=least,
-        shapes=len(points),
-        designs=len(designs),
-        least=where,
-    )
+                least[name] = found, candidate.design.name if candidate else "-"
+    return {
+        name: Proof(
+            layer=layer,
+            objective=name,
+            value=values[name],
+            bound=least[name][0],
+            shapes=shapes[name],
+            designs=len(designs[name]),
+            least=least[name][1],
+        )
+        for name in values
+    }

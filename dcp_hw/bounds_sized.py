@@ -76,8 +76,7 @@ def _loaded(
     blocks = k if depthwise else c
     once = g[BATCH] * blocks[MEMORY] * y[MEMORY] * x[MEMORY]
     one = g[BATCH] * blocks[BIG] * y[BIG] * x[BIG]
-    weights_once = max(_weight_words(g), _packed_words(g, k, c))
-    weights = weights_once
+    weights_once = weights = _weight_words(g)
     tile = _up(k[TILE] * (1 if depthwise else c[TILE]) * g[R] * g[S], BLOCK)
     tile = g[BATCH] * min(tile, g[WEIGHT_ROWS] * a[WEIGHT_HELD])
     kn, cn, yn, xn = k[TILES], c[TILES], y[TILES], x[TILES]
@@ -99,7 +98,7 @@ def _loaded(
             weights = _reloaded(weights_once, xn, kn, tile)
         if kn * cn > 2:
             weights = _reloaded(weights, yn, 1, tile)
-    return words, weights
+    return words, weights + max(0, _packed_words(g, k, c) - weights_once)
 
 
 @numba.njit(**COMPILED)
@@ -204,6 +203,31 @@ def _first_part(
 
 
 @numba.njit(**COMPILED)
+def _late_blocks(g: Ints, k: Ints, f: Ints, tiles: int) -> int:
+    """Blocks whose parameters may come after the first EXEC of the last tiles, at most.
+
+    They come with the first store of their group, or after the EXEC that follows it.
+
+    Args:
+        tiles: how many are the last tiles.
+    """
+    blocks = _up(g[K], BLOCK)
+    if g[BATCH] > 1:
+        return blocks
+    if blocks <= g[PARAM_ROWS]:
+        return blocks if f[ALL_TILES] <= tiles + 1 else 0
+    if f[LOOPS] > 1 or k[TILES] == 1:
+        return min(blocks, (tiles + 1) * g[PARAM_ROWS])
+    together = max(1, g[PARAM_ROWS] * BLOCK // k[TILE])
+    found = 0
+    for n in range(max(0, k[TILES] - tiles - 1), k[TILES]):
+        if n % together == 0:
+            first = n * k[TILE] // BLOCK
+            found += min(_up(together * k[TILE], BLOCK), blocks - first)
+    return found
+
+
+@numba.njit(**COMPILED)
 def cycles_of(
     g: Ints, a: Ints, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, lead: int, ys: int, po: int,
     execs: int, ends: int, changes: int,
@@ -247,7 +271,7 @@ def cycles_of(
     words = data + heads + 2 * (execs + ends) + 7 * groups + 1
     # parameters and commands that are certain to come before the last tile's (last piece's) EXECs
     own = po * (py + changes)
-    ready = data + heads + 7 * max(0, groups - 2 * g[PARAM_ROWS])
+    ready = data + heads + 7 * (groups - _late_blocks(g, k, f, 1))
     early = ready + 2 * max(0, execs - own - po * pieces)
     early += 2 * max(0, ends - po * (py + pieces) - 1) - later
     ready += 2 * max(0, execs - own) + 2 * max(0, ends - po * py - 1)
@@ -263,7 +287,7 @@ def cycles_of(
     if c[TILES] == 1 and f[ALL_TILES] > 1 + (lead > 1):
         clear = max(0, execs - 2 * own - po * pieces)
         sent = data + heads - 2 - pieces + 2 * max(0, ends - po * (2 * py + pieces) - 1)
-        sent += 2 * clear + 7 * max(0, groups - 3 * g[PARAM_ROWS])
+        sent += 2 * clear + 7 * (groups - _late_blocks(g, k, f, 2))
         begun = begin + f[ALL_STEPS] + clear * per_exec
         cycles = max(cycles, done + _last_two(
             g, a, k, c, y, x, f, last_rows, ys, po, sent, begun, lead > 1

@@ -3,8 +3,10 @@
     python -m dcp_hw.tensorlib_dcp_layers --layerset mobilenetv2 --out docs/results/tensorlib-dcp
 
 For every layer the best design of the space by branch and bound (`bounds_optimum`), with a bound
-that no design is below, and what DCP and its variants find with 16 designs checked. Layers that
-are in `optimum.csv` or `proposed.csv` already are left alone, so a run that was stopped goes on.
+that no design is below, and what DCP and its variants find with 16 designs checked. With `--proof`
+a slower bound of the whole space (`bounds_proof`) tells how far below the best known an optimum can
+be. Layers that are in `optimum.csv`, `proposed.csv` or `proof.csv` already are left alone, so a run
+that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 from dcp_hw import tensorlib_dcp_plan as dcp
 from dcp_hw.bounds_optimum import Optimum, optima
 from dcp_hw.bounds_points import PointTable
+from dcp_hw.bounds_proof import prove
 from dcp_hw.hardware import Hardware, load_hardware
 from dcp_hw.known import FAILED, Known, cost_of, value
 from dcp_hw.process import note
@@ -77,6 +80,56 @@ class Proposed:
     value: float
     checks: int
     design: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """What no design of the space is below.
+
+    Attributes:
+        value: the best known when it was proven; bound: no design is below.
+        shapes: whose lanes were bounded; designs: that may be below the tolerance; least: the one
+            whose bound is the least, `-` if none.
+        cpu_seconds: shared by the objectives of a run.
+    """
+
+    layer: str
+    objective: str
+    value: float
+    bound: float
+    shapes: int
+    designs: int
+    least: str
+    cpu_seconds: float
+
+
+def find_proofs(
+    layers: LayerSet, hardware: Hardware, out: Path, least: Mapping[tuple[str, str], float]
+) -> list[Proven]:
+    """Bounds of every layer whose best known value is given; kept in `proof.csv` layer by layer."""
+    path = out / "proof.csv"
+    rows: list[Proven] = _read(path, Proven)
+    table: PointTable | None = None
+    for number, layer in enumerate(layers):
+        done = {row.objective for row in rows if row.layer == layer.name}
+        wanted = {name: value for (key, name), value in least.items()
+                  if key == layer.name and name not in done}  # fmt: skip
+        if not wanted:
+            continue
+        table = table or PointTable(space().arrays, layers, hardware)
+        began = time.process_time()
+        found = prove(table, number, layer, wanted)
+        seconds = round(time.process_time() - began, 1)
+        rows += [
+            Proven(layer=layer.name, objective=name, value=one.value, bound=one.bound,
+                   shapes=one.shapes, designs=one.designs, least=one.least or "-",
+                   cpu_seconds=seconds)
+            for name, one in found.items()
+        ]  # fmt: skip
+        _write(path, rows)
+        said = ", ".join(f"{x} within {one.value / one.bound:.4f}" for x, one in found.items())
+        note(f"{layer.name}: {said} of what is proven, {seconds:.0f} CPU s")
+    return rows
 
 
 def find_optima(layers: LayerSet, hardware: Hardware, out: Path) -> list[Best]:
@@ -203,31 +256,59 @@ def _least(bests: Sequence[Best], proposed: Rows) -> dict[tuple[str, str], float
     return least
 
 
-def markdown(bests: Sequence[Best], proposed: Sequence[Proposed], name: str) -> str:
-    """Tables of shares, and of every layer: the best known, its bound, and the methods' ratios."""
+SHARES = (1.01, 1.02, 1.05)
+"""Times the proven bound: layers within them are counted."""
+
+
+def proven_table(proofs: Sequence[Proven], proposed: Rows) -> list[str]:
+    """Lines of a table: layers whose designs by DCP are near what is proven, by objective."""
+    lines = ["", "DCP's design over what `--proof` proves that no design is below:", "",
+             "| objective | layers proven | " + " | ".join(f"at most {x}" for x in SHARES)
+             + " | largest |",
+             "|---|--:|" + "--:|" * (len(SHARES) + 1)]  # fmt: skip
+    values = {(r.layer, r.objective): r.value for r in proposed if r.method == "dcp"}
+    for objective in OBJECTIVES:
+        ratios = [values[p.layer, objective] / p.bound
+                  for p in proofs if p.objective == objective]  # fmt: skip
+        if ratios:
+            cells = [str(sum(r <= share for r in ratios)) for share in SHARES]
+            lines.append(f"| {objective} | {len(ratios)} | " + " | ".join(cells)
+                         + f" | {max(ratios):.4f} |")  # fmt: skip
+    return lines
+
+
+def markdown(
+    bests: Sequence[Best], proposed: Sequence[Proposed], proofs: Sequence[Proven], name: str
+) -> str:
+    """Tables of shares, and of every layer: the best known, its bounds, and the methods' ratios."""
     methods = list(dict.fromkeys(row.method for row in proposed))
     least = _least(bests, proposed)
     ratios = {
         (r.layer, r.objective, r.method): r.value / least[r.layer, r.objective] for r in proposed
     }
     names = " | ".join(methods)
-    lines = [f"Command: `python -m dcp_hw.tensorlib_dcp_layers --layerset {name}`", "",
+    lines = [f"Command: `python -m dcp_hw.tensorlib_dcp_layers --layerset {name} --proof`", "",
              "Layers within 1 % of the best known:", "",
              f"| objective | {names} |", "|---|" + "--:|" * len(methods)]  # fmt: skip
     close = shares(bests, proposed)
     for objective in OBJECTIVES:
         cells = [close.get((objective, method), (0, 0)) for method in methods]
         lines.append(f"| {objective} | " + " | ".join(f"{a} of {b}" for a, b in cells) + " |")
+    if proofs:
+        lines += proven_table(proofs, proposed)
+    bounds = {(p.layer, p.objective): p.bound for p in proofs}
     for objective in OBJECTIVES:
         lines += ["", f"## {objective}", "",
-                  f"| layer | best known | / bound | {names} | best design | shapes bounded | "
+                  f"| layer | best known | / bound | / proof | {names} | best design | shapes bounded | "
                   "designs searched |",
-                  "|---|--:|--:|" + "--:|" * len(methods) + "---|--:|--:|"]  # fmt: skip
+                  "|---|--:|--:|--:|" + "--:|" * len(methods) + "---|--:|--:|"]  # fmt: skip
         for best in (row for row in bests if row.objective == objective):
-            low = least[best.layer, objective]
+            key = best.layer, objective
+            low = least[key]
             cells = [ratios.get((best.layer, objective, method)) for method in methods]
             lines.append(
                 f"| {best.layer} | {low:.5g} | {low / best.bound:.4f} | "
+                + (f"{low / proof:.4f} | " if (proof := bounds.get(key)) else "| ")
                 + " | ".join("" if x is None else f"{x:.4f}" for x in cells)
                 + f" | {best.design} | {best.bounded:,} | {best.searched} |"
             )
@@ -240,6 +321,7 @@ def main() -> int:
     p.add_argument("--layerset", default="mobilenetv2")
     p.add_argument("--hw", default="default")
     p.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
+    p.add_argument("--proof", action="store_true", help="prove how good the best known are")
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
     options = p.parse_args()
@@ -247,7 +329,10 @@ def main() -> int:
     methods = [name for name in options.methods.split(",") if name]
     bests = find_optima(layers, hardware, options.out)
     proposed = propose_all(layers, hardware, options.out, methods, options.jobs)
-    text = markdown(bests, proposed, layers.name)
+    proofs: list[Proven] = _read(options.out / "proof.csv", Proven)
+    if options.proof:
+        proofs = find_proofs(layers, hardware, options.out, _least(bests, proposed))
+    text = markdown(bests, proposed, proofs, layers.name)
     (options.out / "layers.md").write_text(text, encoding="utf-8")
     print(text, end="")
     return 0
