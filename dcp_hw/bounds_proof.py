@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from dcp_hw import bounds_kernel as kernel
 from dcp_hw import scan
 from dcp_hw.bounds import CONFIG_WORDS, output_words
+from dcp_hw.bounds_facts import FACTS
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, CAPACITY, NONE, Least, PointBound
-from dcp_hw.bounds_sized import FACTS, least_sized
+from dcp_hw.bounds_sized import least_sized
 from dcp_hw.bounds_tiles import COLUMNS, channel_table, fill_borders, pixel_table
 from dcp_hw.candidates import SPLITS
 from dcp_hw.funnel_near import probe

@@ -299,8 +299,8 @@ def markdown(
     bounds = {(p.layer, p.objective): p.bound for p in proofs}
     for objective in OBJECTIVES:
         lines += ["", f"## {objective}", "",
-                  f"| layer | best known | / bound | / proof | {names} | best design | shapes bounded | "
-                  "designs searched |",
+                  f"| layer | best known | / bound | / proof | {names} | best design | "
+                  "shapes bounded | designs searched |",
                   "|---|--:|--:|--:|" + "--:|" * len(methods) + "---|--:|--:|"]  # fmt: skip
         for best in (row for row in bests if row.objective == objective):
             key = best.layer, objective
