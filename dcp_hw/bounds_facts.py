@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from dcp_hw.bounds_kernel import (
     ADD, ADDS, DUP_INPUT, DUP_WEIGHT, FIXED, FIXED_TRIMMED, HOPS_32, HOPS_8, HOP_32, HOP_8,
     INPUT_BANKS, INPUT_READ, INPUT_WRITE, OUTPUT_READ, OUTPUT_WRITE, OUT_PER_RUN, PES,
-    ROWS_INSIDE, SETUP_WORDS, WEIGHT_HELD, WEIGHT_READ, WEIGHT_WRITE, _reads, _reloaded,
-    _weight_words,
+    ROWS_INSIDE, SETUP_WORDS, WEIGHT_BANKS, WEIGHT_HELD, WEIGHT_READ, WEIGHT_WRITE, _reads,
+    _reloaded, _weight_words,
 )  # fmt: skip
 from dcp_hw.bounds_tiles import (
     ALL, BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, LAST_COUNT, LAST_STEPS, MEMORY, SIZE, STEPS,
     TILE, TILES, taps_cut,
 )  # fmt: skip
 from dcp_hw.scan import (
-    BATCH, BYTES, CHAIN, CHAIN_LENGTH, COMPILED, DEPTHWISE, FINISH, INPUT_CHAIN, INPUT_SLOTS, K,
-    NO_CHAIN, OUTPUT_CHAIN, PACKED, R, RT, S, ST, WEIGHTS, WEIGHT_CHAIN, WEIGHT_LOCAL,
-    WEIGHT_ROWS, X, Y,
+    BATCH, BYTES, C4, CHAIN, CHAIN_LENGTH, CI, COMPILED, DEPTHWISE, FINISH, INPUT_CHAIN,
+    INPUT_SLOTS, K, NO_CHAIN, OUTPUT_CHAIN, PACKED, R, RT, S, ST, WEIGHTS, WEIGHT_CHAIN,
+    WEIGHT_LOCAL, WEIGHT_ROWS, X, Y,
 )  # fmt: skip
 
 (
@@ -144,6 +144,26 @@ def facts(
 
 
 @numba.njit(**COMPILED)
+def _one_tap_pj(g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, steps: int) -> float:
+    """Energy of reading operands for dense layers of one tap without chains, at least.
+
+    Where k is the next loop an input stays, and the weights of more than a row are read again and
+    again; otherwise a row of weights may stay, and the input of the next pixel is read.
+    """
+    ct, kt = c[FIRST_STEPS], k[FIRST_STEPS]
+    packed = g[WEIGHTS] == PACKED and g[CHAIN] == NO_CHAIN and g[DEPTHWISE] != 1
+    if not packed or g[BYTES] or g[C4] or g[RT] * g[ST] > 1:
+        return 0.0
+    if ct * g[CI] > BLOCK or c[LAST_STEPS] != ct:
+        return 0.0
+    one = ct * g[WEIGHT_LOCAL]
+    inputs, weights = steps / ct * a[INPUT_BANKS] * p[INPUT_READ], 0.0
+    if kt * one > BLOCK:
+        weights = steps * (g[WEIGHT_LOCAL] / BLOCK) * a[WEIGHT_BANKS] * p[WEIGHT_READ]
+    return min(inputs / kt + weights, inputs / min(kt, max(1, BLOCK // one)))
+
+
+@numba.njit(**COMPILED)
 def event_pj(
     g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, pixels: bool
 ) -> float:  # fmt: skip
@@ -174,8 +194,10 @@ def event_pj(
         + (steps * a[ADDS] + drained * a[OUT_PER_RUN]) * p[ADD]
         + steps * (a[HOPS_8] * p[HOP_8] + a[HOPS_32] * p[HOP_32])
         + (held * p[HOP_8] + drained * p[HOP_32]) * (a[PES] * g[CHAIN_LENGTH])
-        + reads * p[INPUT_READ]
-        + weight_reads * p[WEIGHT_READ]
+        + max(
+            reads * p[INPUT_READ] + weight_reads * p[WEIGHT_READ],
+            _one_tap_pj(g, a, p, k, c, steps),
+        )
         + f[INPUT_WORDS] * a[DUP_INPUT] * p[INPUT_WRITE]
         + f[WEIGHT_WORDS] * a[DUP_WEIGHT] * p[WEIGHT_WRITE]
         + a[OUT_PER_RUN] * (runs * p[OUTPUT_WRITE] + again * p[OUTPUT_READ])

@@ -2,8 +2,8 @@
 
 Tighter than `bounds_kernel`, and slower: steps, words and EXECs are those of the tiles themselves
 (`bounds_tiles`), and what is stored last has to wait for what is loaded last. The EXECs of a tile
-are counted, not sized: the first of n has no less than an n-th of the tile's steps. Derived in
-docs/design-space.md; it follows the rules of docs/cycle-model.md.
+are counted, not sized: the first of n has no less than an n-th of the tile's steps. Events are
+those of `bounds_facts`. Derived in docs/design-space.md; it follows docs/cycle-model.md.
 """
 
 # ruff: noqa: I001 (indices of arrays, many a line)
