@@ -4,7 +4,7 @@
 
 For every layer the best design of the space by branch and bound (`bounds_optimum`), with a bound
 that no design is below, and what DCP and its variants find with 16 designs checked. With `--proof`
-a slower bound of the whole space (`bounds_proof`) tells how far below the best known an optimum can
+a slower bound of the whole space (`bounds_proof`) tells how far below DCP's design an optimum can
 be. Layers that are in `optimum.csv`, `proposed.csv` or `proof.csv` already are left alone, so a run
 that was stopped goes on.
 """
@@ -87,7 +87,7 @@ class Proven:
     """What no design of the space is below.
 
     Attributes:
-        value: the best known when it was proven; bound: no design is below.
+        value: of DCP's design when it was proven; bound: no design is below.
         shapes: whose lanes were bounded; designs: that may be below the tolerance; least: the one
             whose bound is the least, `-` if none.
         cpu_seconds: shared by the objectives of a run.
@@ -104,15 +104,15 @@ class Proven:
 
 
 def find_proofs(
-    layers: LayerSet, hardware: Hardware, out: Path, least: Mapping[tuple[str, str], float]
+    layers: LayerSet, hardware: Hardware, out: Path, values: Mapping[tuple[str, str], float]
 ) -> list[Proven]:
-    """Bounds of every layer whose best known value is given; kept in `proof.csv` layer by layer."""
+    """Bounds of every layer of which a design's value is given; kept in `proof.csv`."""
     path = out / "proof.csv"
     rows: list[Proven] = _read(path, Proven)
     table: PointTable | None = None
     for number, layer in enumerate(layers):
         done = {row.objective for row in rows if row.layer == layer.name}
-        wanted = {name: value for (key, name), value in least.items()
+        wanted = {name: value for (key, name), value in values.items()
                   if key == layer.name and name not in done}  # fmt: skip
         if not wanted:
             continue
@@ -321,7 +321,7 @@ def main() -> int:
     p.add_argument("--layerset", default="mobilenetv2")
     p.add_argument("--hw", default="default")
     p.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
-    p.add_argument("--proof", action="store_true", help="prove how good the best known are")
+    p.add_argument("--proof", action="store_true", help="prove how good DCP's designs are")
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
     options = p.parse_args()
@@ -331,7 +331,8 @@ def main() -> int:
     proposed = propose_all(layers, hardware, options.out, methods, options.jobs)
     proofs: list[Proven] = _read(options.out / "proof.csv", Proven)
     if options.proof:
-        proofs = find_proofs(layers, hardware, options.out, _least(bests, proposed))
+        of_dcp = {(r.layer, r.objective): r.value for r in proposed if r.method == "dcp"}
+        proofs = find_proofs(layers, hardware, options.out, of_dcp)
     text = markdown(bests, proposed, proofs, layers.name)
     (options.out / "layers.md").write_text(text, encoding="utf-8")
     print(text, end="")
