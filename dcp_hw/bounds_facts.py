@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
-from numpy.typing import NDArray
 
 from dcp_hw.bounds_kernel import (
     ADD, ADDS, DUP_INPUT, DUP_WEIGHT, FIXED, FIXED_TRIMMED, HOPS_32, HOPS_8, HOP_32, HOP_8,
@@ -15,7 +13,7 @@ from dcp_hw.bounds_kernel import (
 )  # fmt: skip
 from dcp_hw.bounds_tiles import (
     ALL, BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, LAST_COUNT, LAST_STEPS, MEMORY, SIZE, STEPS,
-    TILE, TILES, taps_cut,
+    TILE, TILES, Floats, Ints, taps_cut, up,
 )  # fmt: skip
 from dcp_hw.scan import (
     BATCH, BYTES, C4, CHAIN, CHAIN_LENGTH, CI, COMPILED, DEPTHWISE, FINISH, INPUT_CHAIN,
@@ -33,14 +31,6 @@ of zeros; heads of LOADs; words that the first tile loads; stored words of the l
 all; cycles of an EXEC beyond its steps; the innermost loop of several tiles (k, y, x), and how many
 such loops there are."""
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@numba.njit(**COMPILED)
-def _up(a: int, b: int) -> int:
-    return -(-a // b)
-
 
 @numba.njit(**COMPILED)
 def _packed_words(g: Ints, k: Ints, c: Ints) -> int:
@@ -56,7 +46,7 @@ def _packed_words(g: Ints, k: Ints, c: Ints) -> int:
         elements = (k[LAST_COUNT] if last_k else k[FIRST_COUNT]) * g[R] * g[S]
         elements *= c[LAST_COUNT] if last_c else c[FIRST_COUNT]
         used = steps * each * (c[LAST_STEPS] if last_c else c[FIRST_STEPS])
-        found += tiles * _up(elements, used) * _up(steps * each * depth, BLOCK)
+        found += tiles * up(elements, used) * up(steps * each * depth, BLOCK)
     return g[BATCH] * found
 
 
@@ -70,7 +60,7 @@ def _loaded(
     once = g[BATCH] * blocks[MEMORY] * y[MEMORY] * x[MEMORY]
     one = g[BATCH] * blocks[BIG] * y[BIG] * x[BIG]
     weights_once = weights = _weight_words(g)
-    tile = _up(k[TILE] * (1 if depthwise else c[TILE]) * g[R] * g[S], BLOCK)
+    tile = up(k[TILE] * (1 if depthwise else c[TILE]) * g[R] * g[S], BLOCK)
     tile = g[BATCH] * min(tile, g[WEIGHT_ROWS] * a[WEIGHT_HELD])
     kn, cn, yn, xn = k[TILES], c[TILES], y[TILES], x[TILES]
     words = once
@@ -130,8 +120,8 @@ def facts(
     f[HEADS] = inputs + g[BATCH] * k[TILES] * c[TILES]
     first_weights = k[FIRST_COUNT] * c[FIRST_COUNT] * g[R] * g[S] // BLOCK
     f[BEGUN] = blocks[FIRST] * y[FIRST] * x[FIRST] + first_weights
-    f[LAST_WORDS] = _up(k[LAST_COUNT], BLOCK) * y[LAST_COUNT] * x[LAST_COUNT]
-    f[OUT_WORDS] = g[BATCH] * _up(g[K], BLOCK) * g[Y] * g[X]
+    f[LAST_WORDS] = up(k[LAST_COUNT], BLOCK) * y[LAST_COUNT] * x[LAST_COUNT]
+    f[OUT_WORDS] = g[BATCH] * up(g[K], BLOCK) * g[Y] * g[X]
     chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
     f[PER_EXEC] = g[FINISH] + (g[CHAIN_LENGTH] + 1 if chained else 0)
     several = (k[TILES] > 1, y[TILES] > 1, x[TILES] > 1)

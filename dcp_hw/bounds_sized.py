@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from dcp_hw.bounds_facts import (
     TRIMMED, ALL_STEPS, ALL_TILES, SWEEPS, DATA, ZEROS, HEADS, BEGUN, LAST_WORDS, OUT_WORDS,
@@ -22,21 +21,12 @@ from dcp_hw.bounds_kernel import (
 )  # fmt: skip
 from dcp_hw.bounds_tiles import (
     BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, FULL, LAST, LAST_COUNT, LAST_STEPS, MEMORY, SIZE,
-    STEPS, TILE, TILES, piece_rows,
+    STEPS, TILE, TILES, Floats, Ints, piece_rows, up,
 )  # fmt: skip
 from dcp_hw.scan import (
     BATCH, C, C4, CHAIN, COMPILED, DEPTHWISE, DRAIN_X, DRAIN_Y, K, KD, KI, OUTPUT_WORDS,
     PARAM_ROWS, R, RT, R_IN, R_OUT, S, ST, SWEEP_MIN, WEIGHT_CHAIN, Y, operands_fit,
 )  # fmt: skip
-
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@numba.njit(**COMPILED)
-def _up(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 @numba.njit(**COMPILED)
@@ -61,7 +51,7 @@ def _late_blocks(g: Ints, k: Ints, f: Ints, tiles: int) -> int:
     Args:
         tiles: how many are the last tiles.
     """
-    blocks = _up(g[K], BLOCK)
+    blocks = up(g[K], BLOCK)
     if g[BATCH] > 1:
         return blocks
     if blocks <= g[PARAM_ROWS]:
@@ -73,7 +63,7 @@ def _late_blocks(g: Ints, k: Ints, f: Ints, tiles: int) -> int:
     for n in range(max(0, k[TILES] - tiles - 1), k[TILES]):
         if n % together == 0:
             first = n * k[TILE] // BLOCK
-            found += min(_up(together * k[TILE], BLOCK), blocks - first)
+            found += min(up(together * k[TILE], BLOCK), blocks - first)
     return found
 
 
@@ -91,7 +81,7 @@ def cycles_of(
         changes: of taps along y in a trimmed nest.
     """
     r_in, r_out, trim, per_exec = g[R_IN], g[R_OUT], f[TRIMMED], f[PER_EXEC]
-    py = _up(y[FIRST_STEPS], ys)
+    py = up(y[FIRST_STEPS], ys)
     blocks, last_c = (k, 1) if g[DEPTHWISE] == 1 else (c, c[LAST_STEPS])
     data, heads, begun, stored = f[DATA], f[HEADS], f[BEGUN], f[LAST_WORDS]
     lane = k[LAST_STEPS] * last_c * x[LAST_STEPS]
@@ -101,9 +91,9 @@ def cycles_of(
     if lead > 1:
         start = piece_rows(g, trim, 0, y[FIRST_COUNT], lead)
         stop = piece_rows(g, trim, g[Y] - y[LAST_COUNT], y[LAST_COUNT], lead)
-        first_rows, opening = _up(y[FIRST_COUNT], lead), _up(y[LAST_COUNT], lead)
-        pieces = _up(y[LAST_COUNT], opening)
-        others = _up(y[FIRST_COUNT], first_rows)
+        first_rows, opening = up(y[FIRST_COUNT], lead), up(y[LAST_COUNT], lead)
+        pieces = up(y[LAST_COUNT], opening)
+        others = up(y[FIRST_COUNT], first_rows)
         rows = min(y[LAST_COUNT] - (pieces - 1) * opening,
                    y[FIRST_COUNT] - (others - 1) * first_rows)  # fmt: skip
         pieces, others = min(pieces, others), max(pieces, others)
@@ -117,7 +107,7 @@ def cycles_of(
         execs = max(0, execs - cuts * changes * po)  # EXECs may end elsewhere
         execs, ends = execs + cuts * max(0, pieces - py), ends + cuts * max(0, pieces - py)
         piece_words, pieces = words_row * rows, others
-    groups = _up(g[K], BLOCK)
+    groups = up(g[K], BLOCK)
     words = data + heads + 2 * (execs + ends) + 7 * groups + 1
     # parameters and commands that are certain to come before the last tile's (last piece's) EXECs
     own = po * (py + changes)
@@ -173,8 +163,8 @@ def _last_two(
     both = kn * xn * yn
     blocks = k[LAST] if g[DEPTHWISE] == 1 else c[LAST]
     loads = blocks * last_rows * x[LAST]
-    loads += _up(k[LAST_COUNT], BLOCK) * g[R] * g[S] * (1 if g[DEPTHWISE] == 1 else g[C])
-    words = _up(kc, BLOCK) * yc * xc
+    loads += up(k[LAST_COUNT], BLOCK) * g[R] * g[S] * (1 if g[DEPTHWISE] == 1 else g[C])
+    words = up(kc, BLOCK) * yc * xc
     if inner == 0:
         kn, kc = k[FIRST_STEPS], k[FIRST_COUNT]
     elif inner == 1:
@@ -182,7 +172,7 @@ def _last_two(
     else:
         xn, xc = x[FIRST_STEPS], x[FIRST_COUNT]
     both += kn * xn * yn
-    full = _up(kc, BLOCK) * yc * xc
+    full = up(kc, BLOCK) * yc * xc
     first = _first_part(g, a, y, kn * xn * c[STEPS], yn, ys, po, trim)
     most = c[STEPS] * g[RT] * g[ST]
     found = max((sent - loads) * r_in, begun - both * most) + first + (words + full) * r_out
@@ -202,7 +192,7 @@ def _fits(g: Ints, k: Ints, c: Ints, y: Ints, x: Ints) -> bool:
     if c[TILES] == 1:
         return True
     group = BLOCK // g[KI]
-    pitch = _up(k[SIZE] * g[KD], group) * group
+    pitch = up(k[SIZE] * g[KD], group) * group
     return pitch * x[SIZE] * g[DRAIN_X] * y[SIZE] * g[DRAIN_Y] <= g[OUTPUT_WORDS]
 
 
@@ -220,7 +210,7 @@ def least_of_tiles(
     """
     best, best_cycles, best_nj = limit, np.inf, np.inf
     kt, yt, xt = k[FIRST_STEPS], y[FIRST_STEPS], x[FIRST_STEPS]
-    least_parts = _up(kt * g[KD] * xt * g[DRAIN_X] * yt * g[DRAIN_Y], g[OUTPUT_WORDS])
+    least_parts = up(kt * g[KD] * xt * g[DRAIN_X] * yt * g[DRAIN_Y], g[OUTPUT_WORDS])
     several = c[TILES] > 1
     most_other = 1 if several else kt * xt
     changes = borders[len(borders) - 1, len(borders) - 1] if trim else 0
@@ -231,18 +221,18 @@ def least_of_tiles(
         pj = event_pj(g, a, p, k, c, y, x, f, single)
         least_pj = event_pj(g, a, p, k, c, y, x, f, True) if by_pixel else pj
         for ys in range(yt, 0 if not several else yt - 1, -1):
-            py = _up(yt, ys)
-            if not trim and ys > 1 and py == _up(yt, ys - 1):
+            py = up(yt, ys)
+            if not trim and ys > 1 and py == up(yt, ys - 1):
                 continue  # smaller EXECs, no more of them
             some = False
-            full = y[FULL] * py + (y[TILES] - y[FULL]) * _up(y[LAST_STEPS], ys)
+            full = y[FULL] * py + (y[TILES] - y[FULL]) * up(y[LAST_STEPS], ys)
             inner = borders[yt - 1, ys - 1] if trim else 0
-            first = 1 if several else max(1, _up(least_parts, py))
+            first = 1 if several else max(1, up(least_parts, py))
             for po in range(first, max(first, most_other) + 1):
                 columns = k[FULL] * x[FULL] * (po - 1) + k[TILES] * x[TILES]
                 execs = g[BATCH] * columns * full * c[TILES]
                 ends = g[BATCH] * columns * full
-                words = f[DATA] + f[HEADS] + 2 * (execs + ends) + 7 * _up(g[K], BLOCK) + 2
+                words = f[DATA] + f[HEADS] + 2 * (execs + ends) + 7 * up(g[K], BLOCK) + 2
                 cycles = max(words - 1, f[ALL_STEPS] + execs * f[PER_EXEC])
                 events = least_pj if py * po >= yt * xt else pj
                 nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3

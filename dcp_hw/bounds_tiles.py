@@ -25,10 +25,12 @@ and the last; tiles with as many steps as the first; what they load (blocks of c
 columns) of the memory and with padding; of the largest, the first and the last tile."""
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @numba.njit(**COMPILED)
-def _up(a: int, b: int) -> int:
+def up(a: int, b: int) -> int:
+    """a / b, rounded up."""
     return -(-a // b)
 
 
@@ -36,17 +38,17 @@ def _up(a: int, b: int) -> int:
 def pixel_table(g: Ints, along_y: bool, trim: bool, out: Ints) -> int:
     """Number of sizes along y or x; fills in a row for each, `sizes x COLUMNS`."""
     total, lanes = (g[Y], g[NY]) if along_y else (g[X], g[NX])
-    whole = _up(total, lanes)
-    most = whole if along_y or not g[C4] else _up(whole, 4) * 4  # words of four pixels
+    whole = up(total, lanes)
+    most = whole if along_y or not g[C4] else up(whole, 4) * 4  # words of four pixels
     for size in range(1, most + 1):
         row = out[size - 1]
         tile = lanes * size
         row[:] = 0
-        row[SIZE], row[TILE], row[TILES] = size, tile, _up(total, tile)
+        row[SIZE], row[TILE], row[TILES] = size, tile, up(total, tile)
         for n in range(row[TILES]):
             elements = min(tile, total - n * tile)
             steps = size if elements > size else elements
-            width = (_up(elements, size) - 1) * size + steps
+            width = (up(elements, size) - 1) * size + steps
             memory, all_ = _load(g, along_y, trim, n * tile, width)
             if n == 0:
                 row[FIRST_COUNT], row[FIRST_STEPS], row[FIRST] = elements, steps, memory
@@ -68,7 +70,7 @@ def _load(g: Ints, along_y: bool, trim: bool, first: int, width: int) -> tuple[i
     size = (width - 1) * g[STRIDE] + (taps - 1) * g[DILATION] + 1
     if g[C4] and not along_y:
         phase = at % 4
-        at, size, inside = (at - phase) // 4, _up(phase + size, 4), _up(inside, 4)
+        at, size, inside = (at - phase) // 4, up(phase + size, 4), up(inside, 4)
     memory = max(0, min(size, inside - at) - max(0, -at))
     cleared = not along_y and g[BYTES] == 1 and g[INPUT_SLOTS] > 1
     return memory, memory if trim or cleared else size
@@ -79,9 +81,9 @@ def piece_rows(g: Ints, trim: bool, first: int, count: int, lead: int) -> tuple[
     """A tile of rows in pieces: rows of the memory beyond those of the whole, of the first piece,
     and of all others.
     """
-    size = _up(count, lead)
+    size = up(count, lead)
     found, begin = 0, 0
-    for n in range(_up(count, size)):
+    for n in range(up(count, size)):
         rows = min(size, count - n * size)
         memory = _load(g, True, trim, first + n * size, rows)[0]
         found += memory
@@ -95,7 +97,7 @@ def channel_table(g: Ints, along_k: bool, out: Ints) -> int:
     """Number of sizes along k or c that a layout allows; fills in a row for each."""
     depthwise = g[DEPTHWISE] == 1
     total, lanes = (g[K], g[NK]) if along_k else (g[C], g[NC])
-    whole = _up(_up(total, lanes), BLOCK) * BLOCK
+    whole = up(up(total, lanes), BLOCK) * BLOCK
     count = 0
     if depthwise and not along_k:
         total, lanes, whole = 1, 1, 1
@@ -103,7 +105,7 @@ def channel_table(g: Ints, along_k: bool, out: Ints) -> int:
         row = out[count]
         tile = lanes * size
         row[:] = 0
-        row[SIZE], row[TILE], row[TILES] = size, tile, _up(total, tile)
+        row[SIZE], row[TILE], row[TILES] = size, tile, up(total, tile)
         if not _allowed(g, along_k, size, row[TILES]):
             continue
         carries = along_k == depthwise  # the channels of the input
@@ -135,7 +137,7 @@ def _allowed(g: Ints, along_k: bool, size: int, tiles: int) -> bool:
             return False
         if depthwise and g[KO] > 1 and size > 1 and tiles > 1 and g[K] % tile:
             return False
-        return _up(g[K], BLOCK) <= g[PARAM_ROWS] or tile <= g[PARAM_ROWS] * BLOCK
+        return up(g[K], BLOCK) <= g[PARAM_ROWS] or tile <= g[PARAM_ROWS] * BLOCK
     if depthwise:
         return True
     several = tiles > 1 or g[CO] > 1
@@ -150,17 +152,17 @@ def _channel_lanes(g: Ints, along_k: bool, size: int, count: int) -> tuple[int, 
     if not along_k:
         if g[DEPTHWISE] == 1:
             return 1, 1
-        outer = _up(count, size * g[CI])
-        steps = size if outer > 1 else _up(count, g[CI])
+        outer = up(count, size * g[CI])
+        steps = size if outer > 1 else up(count, g[CI])
         return outer * g[CI] if g[CO] > 1 else min(g[CI], count), steps
     unit = g[KI] * g[KD]
     if g[KO] == 1:
-        return min(unit, count), _up(count, unit)
+        return min(unit, count), up(count, unit)
     if g[DEPTHWISE] == 1:
-        return _up(count, size * unit) * unit, size
-    per_block, blocks = max(1, BLOCK // unit), _up(count, BLOCK)
-    steps = min(size, _up(blocks, g[KO]) * per_block)
-    return _up(blocks * per_block, steps) * unit, steps
+        return up(count, size * unit) * unit, size
+    per_block, blocks = max(1, BLOCK // unit), up(count, BLOCK)
+    steps = min(size, up(blocks, g[KO]) * per_block)
+    return up(blocks * per_block, steps) * unit, steps
 
 
 @numba.njit(**COMPILED)
@@ -170,19 +172,19 @@ def _blocks(g: Ints, size: int, lanes: int, count: int) -> int:
         return 1
     depthwise = g[DEPTHWISE] == 1
     inner, several = (g[KI], g[KO] > 1) if depthwise else (g[CI], g[CO] > 1)
-    outer = _up(lanes, inner) if several else 1
+    outer = up(lanes, inner) if several else 1
     if outer == 1:
-        return _up(count, BLOCK)
-    extent = size if g[BYTES] else _up(size if depthwise else size * g[CI], BLOCK)
+        return up(count, BLOCK)
+    extent = size if g[BYTES] else up(size if depthwise else size * g[CI], BLOCK)
     return outer * extent
 
 
 @numba.njit(**COMPILED)
 def taps_cut(g: Ints) -> int:
     """Most rows of taps that a row of outputs loses at the borders."""
-    above = min(g[RT], _up(g[PADDING], g[DILATION]))
+    above = min(g[RT], up(g[PADDING], g[DILATION]))
     bottom = (g[Y] - 1) * g[STRIDE] + (g[R] - 1) * g[DILATION] - g[PADDING] - (g[IN_Y] - 1)
-    return max(above, min(g[RT], _up(max(0, bottom), g[DILATION])))
+    return max(above, min(g[RT], up(max(0, bottom), g[DILATION])))
 
 
 @numba.njit(**COMPILED)
@@ -207,7 +209,7 @@ def _inner_borders(g: Ints, tile: int, part: int) -> int:
     found, before = 0, 0
     for row in range(g[Y]):
         top = row * g[STRIDE] - g[PADDING]
-        low = max(0, _up(-top, g[DILATION]))
+        low = max(0, up(-top, g[DILATION]))
         high = min(g[R], (g[IN_Y] - 1 - top) // g[DILATION] + 1)
         kind = low * (g[R] + 1) + high
         found += row > 0 and kind != before and row % tile % part != 0
