@@ -117,6 +117,9 @@ def split_lanes(
         raise Unmappable("no mapping enables PEs step by step, as the windows of this array do")
     if axes.other:
         raise Unmappable(f"no mapping knows how PEs share the {axes.other} of this array")
+    chained = {"input": slots[0], "weight": slots[1]}.get(axes.chain or "", 1)
+    if chained > 1:
+        raise Unmappable(f"no program fills chains whose {axes.chain} ports share banks")
     lanes = dict.fromkeys(LOOPS, 1)
     axis: dict[str, int] = {}
     stride: dict[str, int] = {}

@@ -92,6 +92,8 @@ def array_styles(
             if every and wires.held is not None:
                 ways += [("chain", 1), ("chain", 2)]
             for (held, chain_axis), banks in product(ways, product((True, False), repeat=2)):
+                if held == "chain" and wires.held in (0, 1) and banks[wires.held]:
+                    continue  # no program fills chains whose ports share banks
                 made.append(
                     Style(
                         key=_key(selected, skew, held, chain_axis, banks),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dcp_hw.baselines.problem import Objective
+from dcp_hw.bridge.arrays import Refused, array_styles
 from dcp_hw.bridge.lower import Lowered, lower_dataflow
 from dcp_hw.bridge.models import TRAFFIC, Cost, compat_of, honest_cost, honest_of, rtl_cost
 from dcp_hw.bridge.nest import Nest, nest_of
@@ -29,12 +30,15 @@ from dcp_hw.experiments.bridge_report import (
     mapping_files,
 )
 from dcp_hw.hardware import Hardware
+from dcp_hw.lowering import lower
 from dcp_hw.maestro.encoding import decode, encode, maestro_layer
 from dcp_hw.maestro.honest_maestro import dataflow_levels, honest_levels
 from dcp_hw.maestro.honest_types import DIMS, HonestLevel, HonestMachine
 from dcp_hw.maestro.mapping_file import parse_mapping
 from dcp_hw.mapping import Mapping
+from dcp_hw.metrics import Infeasible
 from dcp_hw.packing import memory_image, read_output
+from dcp_hw.problem import problem_of
 from dcp_hw.work import Work
 from dcp_hw.workload import Layer, LayerSet
 from sim.interpreter import interpret, scatter
@@ -479,3 +483,22 @@ def test_a_wrong_code_is_refused(
     words = ["--layerset", "tiny", "--layer", "pointwise", "--code", str(file)]
     assert main(["bridge", "down", *words]) == 2
     assert "accepted" in capsys.readouterr().err
+
+
+def test_held_operands_have_banks_of_their_own() -> None:
+    """No program fills chains whose ports share banks; such an array is neither made nor used."""
+    layer = Layer(name="pointwise", operator="conv", K=16, C=16, Y=7, X=7)
+    styles = array_styles(problem_of(layer), (("k",), ("c",)), "xyrsck", every=True)
+    assert not isinstance(styles, Refused)
+    chained = [x for x in styles if x.held == "chain" and x.stt[2][:2] == (0, 0)]
+    assert {style.chain_axis for style in chained} == {1, 2}
+    sizes = {"depth": 64, "words": 64}
+    for style in chained:
+        for _, operand in style.array(8, 8, **sizes).operands:
+            assert not operand.chains or operand.slots == 1, style.key
+    both = replace(chained[0], shared_banks=(True, True)).array(8, 8, **sizes)
+    lanes = {"axis1": (("k", 8),), "axis2": (("c", 8),)}
+    mapping = Mapping(**lanes, kt=2, ct=2, yt=7, xt=7, ks=2, ys=7, xs=7)
+    refused = lower(layer, both, mapping)
+    assert isinstance(refused, Infeasible)
+    assert "share banks" in refused.reason
