@@ -72,13 +72,13 @@ Network network {
     Type: CONV
     Dimensions { K: 96, C: 16, Y: 12544, X: 1, R: 1, S: 1 }
     Dataflow {
-      TemporalMap(168,168) Y';
       SpatialMap(3,3) K;
+      TemporalMap(84,84) Y';
       TemporalMap(16,16) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -116,14 +116,14 @@ Network network {
     Dimensions { K: 24, C: 96, Y: 3136, X: 1, R: 1, S: 1 }
     Dataflow {
       TemporalMap(24,24) K;
-      SpatialMap(4,4) Y';
+      SpatialMap(2,2) Y';
       TemporalMap(96,96) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
-      TemporalMap(1,1) Y';
+      Cluster(8, P);
       TemporalMap(1,1) K;
+      TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
@@ -177,14 +177,14 @@ Network network {
     Dimensions { K: 24, C: 144, Y: 3136, X: 1, R: 1, S: 1 }
     Dataflow {
       TemporalMap(24,24) K;
-      SpatialMap(4,4) Y';
+      SpatialMap(2,2) Y';
       TemporalMap(144,144) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
-      TemporalMap(1,1) Y';
+      Cluster(8, P);
       TemporalMap(1,1) K;
+      TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
@@ -219,13 +219,13 @@ Network network {
     Type: CONV
     Dimensions { K: 32, C: 144, Y: 784, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
-      TemporalMap(30,30) Y';
-      TemporalMap(144,144) C;
+      SpatialMap(1,1) K;
+      TemporalMap(52,52) Y';
+      TemporalMap(80,80) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -238,13 +238,13 @@ Network network {
     Type: CONV
     Dimensions { K: 192, C: 32, Y: 784, X: 1, R: 1, S: 1 }
     Dataflow {
-      TemporalMap(69,69) Y';
-      SpatialMap(7,7) K;
+      TemporalMap(55,55) Y';
+      SpatialMap(4,4) K;
       TemporalMap(32,32) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -280,13 +280,13 @@ Network network {
     Type: CONV
     Dimensions { K: 32, C: 192, Y: 784, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
+      SpatialMap(1,1) K;
       TemporalMap(52,52) Y';
       TemporalMap(96,96) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -323,13 +323,13 @@ Network network {
     Type: CONV
     Dimensions { K: 64, C: 192, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(4,4) K;
+      SpatialMap(2,2) K;
       TemporalMap(24,24) Y';
       TemporalMap(96,96) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -342,13 +342,13 @@ Network network {
     Type: CONV
     Dimensions { K: 384, C: 64, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
+      SpatialMap(1,1) K;
       TemporalMap(98,98) Y';
       TemporalMap(64,64) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -384,13 +384,13 @@ Network network {
     Type: CONV
     Dimensions { K: 64, C: 384, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(4,4) K;
+      SpatialMap(2,2) K;
       TemporalMap(24,24) Y';
       TemporalMap(192,192) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -403,13 +403,13 @@ Network network {
     Type: CONV
     Dimensions { K: 96, C: 384, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(6,6) K;
+      SpatialMap(3,3) K;
       TemporalMap(24,24) Y';
       TemporalMap(192,192) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -422,13 +422,13 @@ Network network {
     Type: CONV
     Dimensions { K: 576, C: 96, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(5,5) K;
+      SpatialMap(1,1) K;
       TemporalMap(98,98) Y';
       TemporalMap(96,96) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -464,13 +464,13 @@ Network network {
     Type: CONV
     Dimensions { K: 96, C: 576, Y: 196, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(6,6) K;
+      SpatialMap(3,3) K;
       TemporalMap(21,21) Y';
       TemporalMap(288,288) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -501,13 +501,13 @@ Network network {
     Type: CONV
     Dimensions { K: 160, C: 576, Y: 49, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
+      SpatialMap(1,1) K;
       TemporalMap(49,49) Y';
       TemporalMap(288,288) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -520,13 +520,13 @@ Network network {
     Type: CONV
     Dimensions { K: 960, C: 160, Y: 49, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(3,3) K;
+      SpatialMap(2,2) K;
       TemporalMap(49,49) Y';
       TemporalMap(80,80) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -556,13 +556,13 @@ Network network {
     Type: CONV
     Dimensions { K: 160, C: 960, Y: 49, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
+      SpatialMap(1,1) K;
       TemporalMap(49,49) Y';
       TemporalMap(480,480) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -575,13 +575,13 @@ Network network {
     Type: CONV
     Dimensions { K: 320, C: 960, Y: 49, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(2,2) K;
+      SpatialMap(1,1) K;
       TemporalMap(49,49) Y';
       TemporalMap(480,480) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
@@ -594,13 +594,13 @@ Network network {
     Type: CONV
     Dimensions { K: 1280, C: 320, Y: 49, X: 1, R: 1, S: 1 }
     Dataflow {
-      SpatialMap(3,3) K;
+      SpatialMap(2,2) K;
       TemporalMap(49,49) Y';
       TemporalMap(160,160) C;
       TemporalMap(1,1) X';
       TemporalMap(1,1) R;
       TemporalMap(1,1) S;
-      Cluster(16, P);
+      Cluster(8, P);
       TemporalMap(1,1) K;
       TemporalMap(1,1) Y';
       SpatialMap(1,1) C;
