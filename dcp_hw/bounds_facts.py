@@ -8,12 +8,12 @@ import numba
 from dcp_hw.bounds_kernel import (
     ADD, ADDS, DUP_INPUT, DUP_WEIGHT, FIXED, FIXED_TRIMMED, HOPS_32, HOPS_8, HOP_32, HOP_8,
     INPUT_BANKS, INPUT_READ, INPUT_WRITE, OUTPUT_READ, OUTPUT_WRITE, OUT_PER_RUN, PES,
-    ROWS_INSIDE, SETUP_WORDS, WEIGHT_BANKS, WEIGHT_HELD, WEIGHT_READ, WEIGHT_WRITE, _reads,
-    _reloaded, _weight_words,
+    ROWS_INSIDE, SETUP_WORDS, WEIGHT_BANKS, WEIGHT_HELD, WEIGHT_READ, WEIGHT_WRITE, least_reads,
+    reloaded, up, words_of_weights,
 )  # fmt: skip
 from dcp_hw.bounds_tiles import (
     ALL, BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, LAST_COUNT, LAST_STEPS, MEMORY, SIZE, STEPS,
-    TILE, TILES, Floats, Ints, taps_cut, up,
+    TILE, TILES, Floats, Ints, taps_cut,
 )  # fmt: skip
 from dcp_hw.scan import (
     BATCH, BYTES, C4, CHAIN, CHAIN_LENGTH, CI, COMPILED, DEPTHWISE, FINISH, INPUT_CHAIN,
@@ -59,28 +59,28 @@ def _loaded(
     blocks = k if depthwise else c
     once = g[BATCH] * blocks[MEMORY] * y[MEMORY] * x[MEMORY]
     one = g[BATCH] * blocks[BIG] * y[BIG] * x[BIG]
-    weights_once = weights = _weight_words(g)
+    weights_once = weights = words_of_weights(g)
     tile = up(k[TILE] * (1 if depthwise else c[TILE]) * g[R] * g[S], BLOCK)
     tile = g[BATCH] * min(tile, g[WEIGHT_ROWS] * a[WEIGHT_HELD])
     kn, cn, yn, xn = k[TILES], c[TILES], y[TILES], x[TILES]
     words = once
     if order == 0:
         if not depthwise and cn * yn * xn > 2:
-            words = _reloaded(once, kn, 1, one)
+            words = reloaded(once, kn, 1, one)
         if cn > 2:
-            weights = _reloaded(weights_once, yn * xn, kn, tile)
+            weights = reloaded(weights_once, yn * xn, kn, tile)
     elif order == 1:
         if not depthwise and cn > 2:
-            words = _reloaded(once, kn, yn * xn, one)
+            words = reloaded(once, kn, yn * xn, one)
         if kn * cn > 2:
-            weights = _reloaded(weights_once, yn * xn, 1, tile)
+            weights = reloaded(weights_once, yn * xn, 1, tile)
     else:
         if not depthwise and cn * xn > 2:
-            words = _reloaded(once, kn, yn, one)
+            words = reloaded(once, kn, yn, one)
         if cn > 2:
-            weights = _reloaded(weights_once, xn, kn, tile)
+            weights = reloaded(weights_once, xn, kn, tile)
         if kn * cn > 2:
-            weights = _reloaded(weights, yn, 1, tile)
+            weights = reloaded(weights, yn, 1, tile)
     return words, weights + max(0, _packed_words(g, k, c) - weights_once)
 
 
@@ -165,10 +165,10 @@ def event_pj(
     steps, sweeps = f[ALL_STEPS], f[SWEEPS]
     chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
     yt, xt = (1, 1) if pixels else (y[FIRST_STEPS], x[FIRST_STEPS])
-    reads, weight_reads = _reads(g, a, steps, sweeps, k[FIRST_STEPS], c[FIRST_STEPS], yt, xt)
+    reads, weight_reads = least_reads(g, a, steps, sweeps, k[FIRST_STEPS], c[FIRST_STEPS], yt, xt)
     if c[LAST_STEPS] != c[FIRST_STEPS]:  # the last tile reads in its own way
         some = c[LAST_STEPS] / c[STEPS]
-        last = _reads(g, a, steps, sweeps, k[FIRST_STEPS], c[LAST_STEPS], yt, xt)
+        last = least_reads(g, a, steps, sweeps, k[FIRST_STEPS], c[LAST_STEPS], yt, xt)
         reads += some * (last[0] - reads)
         weight_reads += some * (last[1] - weight_reads)
     slotted = g[BYTES] == 1 and g[INPUT_SLOTS] > 1 and g[DEPTHWISE] == 1

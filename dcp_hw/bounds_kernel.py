@@ -44,7 +44,8 @@ Floats = NDArray[np.float64]
 
 
 @numba.njit(**COMPILED)
-def _up(a: int, b: int) -> int:
+def up(a: int, b: int) -> int:
+    """a / b, rounded up."""
     return -(-a // b)
 
 
@@ -55,28 +56,28 @@ def _tile_sizes(total: int, lanes: int, unit: int, out: np.ndarray) -> int:
     Args:
         unit: steps are multiples of it where there is more than one tile.
     """
-    whole = _up(total, lanes)
+    whole = up(total, lanes)
     count, last = 0, 0
     n = 1
     while n <= whole:
-        step = _up(whole, n)
+        step = up(whole, n)
         if n > 1:
-            step = _up(step, unit) * unit
-        tiles = _up(total, lanes * step)
+            step = up(step, unit) * unit
+        tiles = up(total, lanes * step)
         if tiles > last:
             largest = whole if tiles == 1 else max(step, (total - 1) // (lanes * (tiles - 1)))
             out[count, 0], out[count, 1], out[count, 2] = tiles, step, largest
             count, last = count + 1, tiles
         # the next number of tiles with a smaller step
-        smaller = _up(whole, n) - 1
+        smaller = up(whole, n) - 1
         if smaller < 1:
             break
-        n = max(n + 1, _up(whole, smaller))
+        n = max(n + 1, up(whole, smaller))
     return count
 
 
 @numba.njit(**COMPILED)
-def _reloaded(base: int, times: int, groups: int, largest: int) -> int:
+def reloaded(base: int, times: int, groups: int, largest: int) -> int:
     """Words of `base` loaded `times` over, if the two tiles of a buffer stay at every turn."""
     return base + (times - 1) * max(0, base - 2 * groups * largest)
 
@@ -95,14 +96,14 @@ def _input_room(g: np.ndarray, yt: int) -> int:
 
 
 @numba.njit(**COMPILED)
-def _weight_words(g: np.ndarray) -> int:
+def words_of_weights(g: np.ndarray) -> int:
     """Words of all weights; those of a second operand begin anew in every row or column."""
     depth = 1 if g[DEPTHWISE] == 1 else g[C]
     if g[WEIGHTS] == ROWS:
-        return g[BATCH] * g[K] * _up(depth, BLOCK)
+        return g[BATCH] * g[K] * up(depth, BLOCK)
     if g[WEIGHTS] == PACKED:
-        return _up(g[BATCH] * g[K] * depth * g[R] * g[S], BLOCK)
-    return g[BATCH] * _up(g[K], BLOCK) * depth * g[R] * g[S]
+        return up(g[BATCH] * g[K] * depth * g[R] * g[S], BLOCK)
+    return g[BATCH] * up(g[K], BLOCK) * depth * g[R] * g[S]
 
 
 @numba.njit(**COMPILED)
@@ -151,17 +152,17 @@ def _ends(
 ) -> tuple[int, int, int]:  # fmt: skip
     """Words of the first loads, and of the last tile its steps and the words of its store."""
     depthwise = g[DEPTHWISE] == 1
-    rows = _up(g[NY] * min(yt, g[Y]), lead)
+    rows = up(g[NY] * min(yt, g[Y]), lead)
     k_tile = min(g[K], g[NK] * kt)
     channels = k_tile if depthwise else min(g[C], g[NC] * ct)
     weights = k_tile * g[R] * g[S] * (1 if depthwise else channels)
     blocks = 1 if g[C4] else max(1, channels // BLOCK)
     first = _rows_of(g, rows, trim) * _columns_of(g, g[NX] * xt) * blocks + weights // BLOCK
     k_last = g[K] - (kn - 1) * g[NK] * kt
-    y_last = _up(g[Y] - (yn - 1) * g[NY] * yt, lead)
+    y_last = up(g[Y] - (yn - 1) * g[NY] * yt, lead)
     x_last = g[X] - (xn - 1) * g[NX] * xt
-    taps = max(0, _up(y_last, g[NY]) * g[RT] - (2 if trim else 0)) * g[ST]
-    steps = max(1, _up(k_last, g[NK]) * _up(x_last, g[NX]) * c_last * taps)
+    taps = max(0, up(y_last, g[NY]) * g[RT] - (2 if trim else 0)) * g[ST]
+    steps = max(1, up(k_last, g[NK]) * up(x_last, g[NX]) * c_last * taps)
     stored = max(1, k_last // BLOCK) * max(1, y_last) * max(1, x_last)
     return first, steps, stored * g[R_OUT]
 
@@ -183,7 +184,7 @@ def _least_ends(
     begun, ended = FAR, FAR
     c_last = 1
     if g[DEPTHWISE] != 1:
-        c_last = max(1, _up(g[C] - (c[0] - 1) * g[NC] * c[2], g[NC]))
+        c_last = max(1, up(g[C] - (c[0] - 1) * g[NC] * c[2], g[NC]))
     for corner in range(8):
         i, j, n = 1 + corner % 2, 1 + corner // 2 % 2, 1 + corner // 4
         if (i == 2 and k[2] == k[1]) or (j == 2 and y[2] == y[1]) or (n == 2 and x[2] == x[1]):
@@ -230,7 +231,7 @@ def _input_share(g: np.ndarray, kt: int, ct: int, yt: int, xt: int) -> float:
 
 
 @numba.njit(**COMPILED)
-def _reads(
+def least_reads(
     g: np.ndarray, a: np.ndarray, steps: int, sweeps: int, kt: int, ct: int, yt: int, xt: int
 ) -> tuple[float, float]:
     """Least rows read from all input and weight banks; sizes as in `_input_share`."""
@@ -277,14 +278,14 @@ def least(
     count_y = _tile_sizes(g[Y], g[NY], 1, sizes[2])
     count_x = _tile_sizes(g[X], g[NX], 1, sizes[3])
     taps = g[RT] * g[ST]
-    k_steps, y_steps, x_steps = _up(g[K], g[NK]), _up(g[Y], g[NY]), _up(g[X], g[NX])
-    c_steps = 1 if depthwise else _up(g[C], g[NC])
+    k_steps, y_steps, x_steps = up(g[K], g[NK]), up(g[Y], g[NY]), up(g[X], g[NX])
+    c_steps = 1 if depthwise else up(g[C], g[NC])
     per_exec = g[FINISH] + (g[CHAIN_LENGTH] + 1 if chained else 0)
-    k_blocks, c_blocks = _up(g[K], BLOCK), _up(g[C], BLOCK)
+    k_blocks, c_blocks = up(g[K], BLOCK), up(g[C], BLOCK)
     out_words = g[BATCH] * k_blocks * g[Y] * g[X]
     window_r = (g[R] - 1) * g[DILATION] + 1
     window_s = (g[S] - 1) * g[DILATION] + 1
-    weight_base = _weight_words(g)
+    weight_base = words_of_weights(g)
     weight_room = g[WEIGHT_ROWS] * a[WEIGHT_HELD]
     params = 7 * k_blocks
     leads = len(_LEADS) if a[CUTTABLE] else 1
@@ -296,8 +297,8 @@ def least(
         fixed = p[FIXED_TRIMMED] if trim else p[FIXED]
         for ik in range(count_k):
             k = sizes[0, ik]
-            blocks_tile = _up(g[NK] * k[1], BLOCK)
-            if (_up(g[K], BLOCK) if k[0] == 1 else blocks_tile) > g[PARAM_ROWS]:
+            blocks_tile = up(g[NK] * k[1], BLOCK)
+            if (up(g[K], BLOCK) if k[0] == 1 else blocks_tile) > g[PARAM_ROWS]:
                 continue
             for ic in range(count_c):
                 c = sizes[1, ic]
@@ -308,17 +309,17 @@ def least(
                         xt = x[1]
                         if g[C4] and g[NX] > 1:
                             unit = 4 // np.gcd(4, g[STRIDE])
-                            xt = _up(xt, unit) * unit
+                            xt = up(xt, unit) * unit
                         if not operands_fit(g, k[1], c[1], y[1], xt):
                             continue
                         if c[0] > 1:
                             group = BLOCK // g[KI]
-                            pitch = _up(k[1] * g[KD], group) * group
+                            pitch = up(k[1] * g[KD], group) * group
                             words = pitch * x[1] * g[DRAIN_X] * y[1] * g[DRAIN_Y]
                             if words > g[OUTPUT_WORDS]:
                                 continue
                         tiles = g[BATCH] * k[0] * y[0] * x[0]
-                        filled = _up(outputs_one * g[KD], g[OUTPUT_WORDS])
+                        filled = up(outputs_one * g[KD], g[OUTPUT_WORDS])
                         execs = max(tiles * c[0], filled)
                         if trim and y[1] > 1:
                             execs += g[BATCH] * k[0] * x[0]
@@ -357,10 +358,10 @@ def least(
                         one = (
                             one_rows
                             * one_columns
-                            * (1 if depthwise or g[C4] else _up(g[NC] * c[2], BLOCK))
+                            * (1 if depthwise or g[C4] else up(g[NC] * c[2], BLOCK))
                         )
                         one = min(one, _input_room(g, y[2]) * a[INPUT_HELD])
-                        one_weight = _up(g[NK] * k[2] * g[NC] * c[2] * g[R] * g[S], BLOCK)
+                        one_weight = up(g[NK] * k[2] * g[NC] * c[2] * g[R] * g[S], BLOCK)
                         one_weight = g[BATCH] * min(one_weight, weight_room)
                         one *= g[BATCH]
                         for order in range(3):
@@ -368,25 +369,25 @@ def least(
                             input_words, weight_words = input_base, weight_base
                             if order == 0:
                                 if not depthwise and c[0] * yx > 2:
-                                    input_words = _reloaded(input_base, k[0], 1, one)
+                                    input_words = reloaded(input_base, k[0], 1, one)
                                 if c[0] > 2:
-                                    weight_words = _reloaded(weight_base, yx, k[0], one_weight)
+                                    weight_words = reloaded(weight_base, yx, k[0], one_weight)
                             elif order == 1:
                                 if not depthwise and c[0] > 2:
-                                    input_words = _reloaded(input_base, k[0], yx, one)
+                                    input_words = reloaded(input_base, k[0], yx, one)
                                 if k[0] * c[0] > 2:
-                                    weight_words = _reloaded(weight_base, yx, 1, one_weight)
+                                    weight_words = reloaded(weight_base, yx, 1, one_weight)
                             else:
                                 if not depthwise and c[0] * x[0] > 2:
-                                    input_words = _reloaded(input_base, k[0], y[0], one)
+                                    input_words = reloaded(input_base, k[0], y[0], one)
                                 if c[0] > 2:
-                                    weight_words = _reloaded(weight_base, x[0], k[0], one_weight)
+                                    weight_words = reloaded(weight_base, x[0], k[0], one_weight)
                                 if k[0] * c[0] > 2:
-                                    weight_words = _reloaded(weight_words, y[0], 1, one_weight)
+                                    weight_words = reloaded(weight_words, y[0], 1, one_weight)
                             heads = 2 * execs + 2 * tiles + k[0] * c[0] + y[0] * x[0]
                             words = a[SETUP_WORDS] + input_words + weight_words + params + heads
                             # --- energy without time
-                            reads, weight_reads = _reads(
+                            reads, weight_reads = least_reads(
                                 g, a, steps, sweeps, k[2], c[1], y[1], x[1]
                             )
                             runs = steps if chained else outputs
@@ -407,7 +408,7 @@ def least(
                                 + a[OUT_PER_RUN] * (runs * p[OUTPUT_WRITE] + again * p[OUTPUT_READ])
                             )
                             rough = max(busy, max(words * g[R_IN], words + zeros))
-                            rough_value = _value(
+                            rough_value = objective_value(
                                 objective, rough, (pj + rough * p[PER_CYCLE]) * 1e-3
                             )
                             if rough_value >= limit or rough_value >= best:
@@ -432,14 +433,15 @@ def least(
                                     ),
                                 )
                                 nj = (pj + cycles * p[PER_CYCLE]) * 1e-3
-                                value = _value(objective, cycles, nj)
+                                value = objective_value(objective, cycles, nj)
                                 if value < best:
                                     best, best_cycles, best_nj = value, cycles, nj
     return best, best_cycles, best_nj
 
 
 @numba.njit(**COMPILED)
-def _value(objective: int, cycles: float, nj: float) -> float:
+def objective_value(objective: int, cycles: float, nj: float) -> float:
+    """Cycles, nJ, or their product."""
     if objective == LATENCY:
         return cycles
     if objective == ENERGY:

@@ -17,11 +17,11 @@ from dcp_hw.bounds_facts import (
     PER_EXEC, INNER, LOOPS, event_pj, facts, tap_steps,
 )  # fmt: skip
 from dcp_hw.bounds_kernel import (
-    CUTTABLE, FIXED, FIXED_TRIMMED, PER_CYCLE, ROWS_INSIDE, SETUP_WORDS, WORD, _value,
+    CUTTABLE, FIXED, FIXED_TRIMMED, PER_CYCLE, ROWS_INSIDE, SETUP_WORDS, WORD, objective_value, up,
 )  # fmt: skip
 from dcp_hw.bounds_tiles import (
     BIG, BLOCK, FIRST, FIRST_COUNT, FIRST_STEPS, FULL, LAST, LAST_COUNT, LAST_STEPS, MEMORY, SIZE,
-    STEPS, TILE, TILES, Floats, Ints, piece_rows, up,
+    STEPS, TILE, TILES, Floats, Ints, piece_rows,
 )  # fmt: skip
 from dcp_hw.scan import (
     BATCH, C, C4, CHAIN, COMPILED, DEPTHWISE, DRAIN_X, DRAIN_Y, K, KD, KI, OUTPUT_WORDS,
@@ -236,7 +236,7 @@ def least_of_tiles(
                 cycles = max(words - 1, f[ALL_STEPS] + execs * f[PER_EXEC])
                 events = least_pj if py * po >= yt * xt else pj
                 nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
-                if _value(objective, cycles, nj) >= best:
+                if objective_value(objective, cycles, nj) >= best:
                     break
                 some = True
                 execs += g[BATCH] * columns * inner
@@ -247,7 +247,7 @@ def least_of_tiles(
                         g, a, k, c, y, x, f, lead, ys, po, execs, ends, changes
                     )
                     nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
-                    value = _value(objective, cycles, nj)
+                    value = objective_value(objective, cycles, nj)
                     if value < best:
                         best, best_cycles, best_nj = value, cycles, nj
             if not some and py >= least_parts and not by_pixel:
@@ -287,7 +287,7 @@ def least_sized(
                         cycles = max(steps, words)
                         pj = words * p[WORD] + cycles * p[PER_CYCLE]
                         pj += p[FIXED_TRIMMED] if trim else p[FIXED]
-                        if _value(objective, cycles, pj * 1e-3) >= best[0]:
+                        if objective_value(objective, cycles, pj * 1e-3) >= best[0]:
                             continue
                         if not _fits(g, k, c, y, x):
                             continue

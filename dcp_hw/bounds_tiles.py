@@ -10,12 +10,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dcp_hw.bounds_kernel import BLOCK, up
 from dcp_hw.scan import (
     BYTES, C, C4, CI, CO, COMPILED, DEPTHWISE, DILATION, INPUT_SLOTS, IN_X, IN_Y, K, KD, KI, KO,
     NC, NK, NX, NY, PADDING, PARAM_ROWS, R, RT, ST, STRIDE, TAP_R, TAP_S, X, Y,
 )  # fmt: skip
 
-BLOCK = 16
 (
     SIZE, TILE, TILES, STEPS, FIRST_STEPS, LAST_STEPS, FIRST_COUNT, LAST_COUNT, FULL, MEMORY, ALL,
     BIG, FIRST, LAST, COLUMNS,
@@ -26,12 +26,6 @@ columns) of the memory and with padding; of the largest, the first and the last 
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-@numba.njit(**COMPILED)
-def up(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
 
 
 @numba.njit(**COMPILED)
