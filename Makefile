@@ -53,9 +53,9 @@ lock: ## Renew requirements/*.lock from requirements/*.in
 GENERATE_ARGS = --layerset '$(LAYERSET)' --objective '$(OBJECTIVE)' --modes '$(MODES)' \
     --seed '$(SEED)' --search '$(SEARCH)' --out '$(OUT)' $(if $(HW),--hw '$(HW)') $(if $(LAYERS),--layers '$(LAYERS)')
 
-generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES SEARCH=exact|dcp LAYERS SEED OUT]
+generate: $(OUT)/generate.stamp ## Verilog of every layer in LAYERSET [HW OBJECTIVE MODES SEARCH=exact|dcp|dcp-without-gradients LAYERS SEED OUT]
 	@echo 'up to date: $(OUT)' >&2
-$(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN) $(if $(filter dcp,$(SEARCH)),$(TORCH))
+$(OUT)/generate.stamp: $(OUT)/generate.args $(PYTHON_SOURCES) $(SCALA_SOURCES) $(filter %.csv %.yaml %.json,$(wildcard $(LAYERSET) $(HW))) | $(MAIN) $(if $(filter dcp%,$(SEARCH)),$(TORCH))
 	$(DCP) generate $(GENERATE_ARGS)
 	@touch $@
 

@@ -11,6 +11,7 @@ from typing import Any
 from dcp_hw.errors import CheckFailed, InputError
 
 MODES = ("fixed", "per-layer", "example")
+SEARCHES = ("exact", "dcp", "dcp-without-gradients")
 OBJECTIVES = ("latency", "energy", "edp")
 
 
@@ -57,9 +58,10 @@ def _generate(subparsers: Any) -> None:
     )
     _workload(p)
     p.add_argument("--modes", default=",".join(MODES), help=f"comma-separated: {', '.join(MODES)}")
-    p.add_argument("--search", choices=("exact", "dcp"), default="exact",
-                   help="how designs are chosen: bounds and exact screening (default), or "
-                   "propagation through a predictor (docs/dcp-tensorlib.md)")  # fmt: skip
+    p.add_argument("--search", choices=SEARCHES, default="exact",
+                   help="how designs are chosen: bounds and exact screening "
+                   "(default), propagation through a predictor, or its starts without a step "
+                   "(docs/dcp-tensorlib.md)")  # fmt: skip
     p.add_argument("--out", type=Path, help="folder (default build/LAYERSET)")
     _common(p)
     p.set_defaults(run=run_generate)

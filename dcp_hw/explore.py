@@ -39,8 +39,9 @@ class NoDesign(DcpError):
     """The memory is too small for any candidate."""
 
 
-METHODS = ("exact", "dcp")
-"""How designs are chosen: by bounds and screening, or by propagation (docs/dcp-tensorlib.md)."""
+METHODS = ("exact", "dcp", "dcp-without-gradients")
+"""How designs are chosen: by bounds and screening, or by propagation (docs/dcp-tensorlib.md);
+without gradients: the same starts and the same choice of what is checked, no step."""
 
 
 def plan(
@@ -54,11 +55,11 @@ def plan(
     """Designs and choices of a mode.
 
     Args:
-        method: of modes `fixed` and `per-layer`; examples are always searched exactly.
+        method: of `METHODS`; of modes `fixed` and `per-layer`, examples are searched exactly.
     Raises: NoDesign if the memory is too small for every candidate.
     """
-    if method == "dcp" and mode != "example":
-        return _propagated(mode, layers, known)
+    if method != "exact" and mode != "example":
+        return _propagated(mode, layers, known, method)
     if mode == "per-layer":
         return _per_layer(layers, known, budget or BUDGET)
     bests: list[Candidate] = []
@@ -83,17 +84,17 @@ def plan(
     return _plan(bests, outcomes, search)
 
 
-def _propagated(mode: str, layers: LayerSet, known: Known) -> Plan:
+def _propagated(mode: str, layers: LayerSet, known: Known, method: str) -> Plan:
     """Designs by propagation. Raises: ToolMissing without torch; NoDesign."""
     try:
         from dcp_hw import tensorlib_dcp_plan
     except ImportError as error:
         raise ToolMissing(f"{error.name} is not installed; run `make setup-torch`") from None
     search = tensorlib_dcp_plan.fixed if mode == "fixed" else tensorlib_dcp_plan.per_layer
-    found = search(tuple(layers), known)
+    found = search(tuple(layers), known, gradients=method == "dcp")
     if not found.candidates:
         raise _no_design(known)
-    return _plan(found.candidates, found.choices, found.search)
+    return _plan(found.candidates, found.choices, found.search | {"method": method})
 
 
 def _no_design(known: Known) -> NoDesign:

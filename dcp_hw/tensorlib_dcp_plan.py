@@ -387,4 +387,4 @@ def _search(mode: str, hardware: Hardware, checked: int, quick: int, full: int) 
         quick=min(quick, checked),
         full=min(full, checked),
     )
-    return {"mode": mode, "method": "dcp", **tally.to_dict()}
+    return {"mode": mode, **tally.to_dict()}

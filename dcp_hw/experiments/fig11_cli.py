@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dcp_hw.commands import SEARCHES
 from dcp_hw.experiments.commands import NETWORKS, STORE, words
 
 
@@ -23,8 +24,8 @@ def add_parser(names: Any) -> None:
     p.add_argument("--layersets", type=words, default=NETWORKS, metavar="A,B",
                    help=f"default {','.join(NETWORKS)}")  # fmt: skip
     p.add_argument("--objective", choices=("latency", "energy", "edp"), default="edp")
-    p.add_argument("--search", type=words, default=("dcp", "exact"), metavar="A,B",
-                   help="a fixed design by each: dcp, exact (default both)")  # fmt: skip
+    p.add_argument("--search", type=words, default=SEARCHES, metavar="A,B",
+                   help=f"a fixed design by each; default {','.join(SEARCHES)}")  # fmt: skip
     p.add_argument("--hw", metavar="FILE", help="hardware file, or a name; default: default")
     p.add_argument("--out", type=Path, default=STORE.parent / "fig11", metavar="DIR",
                    help=f"default {STORE.parent / 'fig11'}")  # fmt: skip
@@ -36,15 +37,14 @@ def main(options: argparse.Namespace) -> int:
     """Exit code of `experiment fig11`."""
     from dcp_hw.errors import InputError
     from dcp_hw.experiments import fig11
-    from dcp_hw.explore import METHODS
     from dcp_hw.hardware import load_hardware
     from dcp_hw.workload import LayerSet
 
     if not options.layersets:
         raise InputError("--layersets is empty; accepted: at least one name")
-    if not options.search or not set(options.search) <= set(METHODS):
+    if not options.search or not set(options.search) <= set(SEARCHES):
         given = ",".join(options.search) or "nothing"
-        raise InputError(f"--search is {given}; accepted: {', '.join(METHODS)}, or both")
+        raise InputError(f"--search is {given}; accepted, with commas: {', '.join(SEARCHES)}")
     plan = fig11.MeasuredPlan(
         networks=tuple(LayerSet.load(name) for name in options.layersets),
         hardware=load_hardware(options.hw or "default"),

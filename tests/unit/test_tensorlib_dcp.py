@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ from dcp_hw.candidates import (  # noqa: E402
     Point,
     design_of,
 )
+from dcp_hw.commands import SEARCHES  # noqa: E402
 from dcp_hw.errors import InputError  # noqa: E402
-from dcp_hw.explore import plan  # noqa: E402
+from dcp_hw.explore import METHODS, plan  # noqa: E402
 from dcp_hw.fast import evaluate, evaluate_batch  # noqa: E402
 from dcp_hw.hardware import Hardware  # noqa: E402
 from dcp_hw.known import Choice, Known  # noqa: E402
@@ -372,10 +374,11 @@ def test_search_dcp_plans_tiny_in_both_modes(
     monkeypatch.setattr(plans, "FULL", plans.QUICK)
     monkeypatch.setattr(plans, "FULL_DESIGNS", 1)
     layers = LayerSet("some", tuple(load_layerset("tiny"))[:2])
-    for mode in ("fixed", "per-layer"):
+    assert set(SEARCHES) == set(METHODS)
+    for mode, method in product(("fixed", "per-layer"), ("dcp", "dcp-without-gradients")):
         known = Known(HW, "edp", 1)
-        found = plan(mode, layers, known, method="dcp")
-        assert found.search["method"] == "dcp"
+        found = plan(mode, layers, known, method=method)
+        assert found.search["method"] == method
         chosen = {name for some in found.choices.values() for name in some}
         assert chosen == {layer.name for layer in layers}
         assert all(isinstance(x, Choice) for some in found.choices.values() for x in some.values())
