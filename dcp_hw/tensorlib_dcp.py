@@ -27,7 +27,7 @@ from dcp_hw.tensorlib_dcp_form import Context, Form, context_of, form_of, harden
 from dcp_hw.workload import Layer
 from predictors.interface import PredictorError
 from predictors.tensorlib import SHIPPED, DesignPredictor, load
-from predictors.tensorlib_form import through
+from predictors.tensorlib_point import through
 
 MOST_CHECKS = 16
 WEIGHTS = {"latency": (1.0, 0.0), "energy": (0.0, 1.0), "edp": (1.0, 1.0)}

@@ -200,7 +200,7 @@ def decode(
 
 @lru_cache(maxsize=8192)
 def layer_numbers(layer: Layer, problem: Problem) -> tuple[float, ...]:
-    """`predictors.tensorlib_form.LAYER_NAMES` of a nest."""
+    """`predictors.tensorlib_point.LAYER_NAMES` of a nest."""
     p = problem
     return (
         *(float(p.size(loop)) for loop in LOOPS),
@@ -212,14 +212,14 @@ def layer_numbers(layer: Layer, problem: Problem) -> tuple[float, ...]:
 
 
 def machine_numbers(hardware: Hardware) -> tuple[float, ...]:
-    """`predictors.tensorlib_form.MACHINE_NAMES` of a hardware file."""
+    """`predictors.tensorlib_point.MACHINE_NAMES` of a hardware file."""
     bits = (hardware.bus_in_bits, hardware.bus_out_bits)
     return (float(hardware.pes), float(hardware.sram_bytes), *map(float, bits))
 
 
 @lru_cache(maxsize=1)
 def array_table() -> Floats:
-    """`predictors.tensorlib_form.ARRAY_NAMES` of every array of `styles`, n x 40."""
+    """`predictors.tensorlib_point.ARRAY_NAMES` of every array of `styles`, n x 40."""
     return np.array([_attributes(style) for style in styles()])
 
 

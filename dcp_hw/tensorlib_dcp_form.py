@@ -31,7 +31,7 @@ from dcp_hw.tensorlib_dcp_code import (
     style_fields,
 )  # fmt: skip
 from dcp_hw.workload import Layer
-from predictors.tensorlib_form import ARRAY_NAMES, LAYER_NAMES, Point, through
+from predictors.tensorlib_point import ARRAY_NAMES, LAYER_NAMES, Point, through
 from tensorlib.design_check import MAX_AXIS
 
 K, C, Y, X, R, S = range(6)
@@ -418,7 +418,7 @@ class _Kinds(NamedTuple):
 
 
 def _kinds(lanes: Tensor, table: Tensor, cols: Tensor, context: Context) -> _Kinds:
-    """Kinds of lanes that tiles depend on, as `predictors.tensorlib_form` has them."""
+    """Kinds of lanes that tiles depend on, as `predictors.tensorlib_fit` has them."""
     one = torch.ones_like(lanes[..., 0, 0])
     depthwise = context.layers[:, :, _LAYER["depthwise"]] > 0
     c4 = context.layers[:, :, _LAYER["c4"]] > 0

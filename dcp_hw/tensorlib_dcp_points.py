@@ -12,7 +12,7 @@ from dcp_hw.energy import Memory
 from dcp_hw.problem import LOOPS
 from dcp_hw.technology import load_technology
 from dcp_hw.tensorlib_dcp_code import ARRAY, AT, Integers, array_numbers, array_table
-from predictors.tensorlib_form import PRICE_SHAPE, SCALARS, Point
+from predictors.tensorlib_point import PRICE_SHAPE, SCALARS, Point
 
 _STYLE = slice(AT["axis_1"], AT["rows"])
 _LANES = slice(len(ARRAY), len(ARRAY) + 2 * len(LOOPS))

@@ -27,7 +27,8 @@ from dcp_hw.train import predictor_errors, write_curve
 from dcp_hw.train_scores import Floats, Score, score
 from predictors.model import logistic_loss
 from predictors.tensorlib import DesignPredictor, Shape, save
-from predictors.tensorlib_form import FEATURE_NAMES, Closed
+from predictors.tensorlib_form import Closed
+from predictors.tensorlib_point import FEATURE_NAMES
 from predictors.train import Batch, Schedule, check_finite, fit
 
 CASES = 16_000

@@ -20,16 +20,15 @@ from torch import Tensor, nn
 
 from predictors.checkpoint import FORMAT, UNITS, read_tensors, write_tensors
 from predictors.interface import PredictorError
-from predictors.tensorlib_form import (
+from predictors.tensorlib_form import Closed, closed_form
+from predictors.tensorlib_point import (
     ARRAY_NAMES,
     FEATURE_NAMES,
     LAYER_NAMES,
     MACHINE_NAMES,
     PRICE_SHAPE,
     SCALARS,
-    Closed,
     Point,
-    closed_form,
 )
 
 SPACE = "tensorlib"

@@ -39,9 +39,9 @@ from dcp_hw.tensorlib_dcp_points import points_of  # noqa: E402
 from dcp_hw.tensorlib_dcp_train import fresh  # noqa: E402
 from dcp_hw.workload import LayerSet  # noqa: E402
 from predictors import tensorlib as predictors  # noqa: E402
-from predictors import tensorlib_form as forms  # noqa: E402
+from predictors import tensorlib_fit, tensorlib_form, tensorlib_point  # noqa: E402
 from predictors.interface import PredictorError  # noqa: E402
-from predictors.tensorlib_form import ARRAY_NAMES, LAYER_NAMES  # noqa: E402
+from predictors.tensorlib_point import ARRAY_NAMES, LAYER_NAMES  # noqa: E402
 
 HW = Hardware()
 LAYERS = tuple(load_layerset("mobilenetv2"))
@@ -210,8 +210,10 @@ def test_gradients_of_sizes_equal_finite_differences(
     closed: predictors.DesignPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its roundings the form is smooth: each slope is a difference quotient."""
-    monkeypatch.setattr(forms, "through", lambda hard, soft: soft)
-    monkeypatch.setattr(forms, "up", lambda a: torch.where(a > 1, a, 0.8 + 0.2 * a))
+    for module in (tensorlib_fit, tensorlib_point):
+        monkeypatch.setattr(module, "through", lambda hard, soft: soft)
+    for module in (tensorlib_fit, tensorlib_form):
+        monkeypatch.setattr(module, "up", lambda a: torch.where(a > 1, a, 0.8 + 0.2 * a))
     random = torch.Generator().manual_seed(11)
     context = tf.context_of([SOME], HW).times(12)
     points, _ = tf.harden(tf.random_form(context, [random]), context)
