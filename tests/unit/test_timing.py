@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import random
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import random_programs
+import slow_timing
 
 from sim.interpreter import build_stream, interpret
 from sim.samples import samples
@@ -20,21 +18,6 @@ from tensorlib.row_kernel import row_changes
 from tensorlib.timing import CYCLE_CAUSES, TimingError, predict
 from tensorlib.timing_words import load_cycles, send, send_each
 
-
-def _sibling(name: str) -> ModuleType:
-    """A module beside this file, which is in no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_sibling("slow_events")  # which slow_timing imports
-slow_timing = _sibling("slow_timing")
-random_programs = _sibling("random_programs")
 BUSES = ((128, 128), (64, 32), (32, 64), (32, 128), (128, 32))
 
 
