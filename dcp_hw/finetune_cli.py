@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dcp_hw.loop import Outcome
     from dcp_hw.store import Store
 
+LEAST_GAIN = 0.005
+"""Share of the best EDP that a trial must be expected to save, or the loop ends."""
+
 _STORE = "folder of the store (default: the one that `dcp-hw generate` adds to)"
 
 
@@ -79,6 +82,9 @@ def _loop(subparsers: Any) -> None:
                    help="designs looked at anew after each fit (default 32)")  # fmt: skip
     p.add_argument("--per-round", type=_count, default=2, metavar="N", help="designs (default 2)")
     p.add_argument("--budget", type=_count, default=12, metavar="N", help="designs (default 12)")
+    p.add_argument("--least-gain", type=_share, default=LEAST_GAIN, metavar="SHARE",
+                   help="end when the next trial is expected to save less than this share of the "
+                   f"best EDP (default {LEAST_GAIN}; 0: only at the budget)")  # fmt: skip
     p.add_argument("--base", type=Path, metavar="FILE", help="checkpoint to begin with")
     p.add_argument("--measurements", type=Path, metavar="DIR", help=_STORE)
     p.add_argument("--out", type=Path, metavar="DIR", help="default build/loop/LAYERSET")
@@ -98,6 +104,16 @@ def _count(text: str) -> int:
     if _natural(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}; accepted: an integer of at least 1")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1:  # not a number fails too
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}; accepted: a share, 0 to below 1")
+    return found
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -206,13 +222,15 @@ def run_loop(options: argparse.Namespace) -> int:
         per_round=options.per_round,
         search=options.search,
         budget=options.budget,
+        least_gain=options.least_gain,
         seed=options.seed,
         jobs=options.jobs,
     )
     out = options.out or Path("build/loop") / Path(options.layerset).stem
     names = ("layerset", "layers", "hw", "profile", "memory", "pool", "per_round")
     given = {
-        name: getattr(options, name) for name in (*names, "search", "budget", "base", "seed", "out")
+        name: getattr(options, name)
+        for name in (*names, "search", "budget", "least_gain", "base", "seed", "out")
     }
     words = [f"--{n.replace('_', '-')} {v}" for n, v in given.items() if v is not None]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import erf, exp, pi, sqrt
 
 import numpy as np
 
@@ -19,14 +18,11 @@ from dcp_hw import rtl
 from dcp_hw.finetune import QUANTILE, Predictor, tune
 from dcp_hw.loop_again import Search, search_again
 from dcp_hw.loop_candidates import Pool, Task, first_pool
-from dcp_hw.loop_guess import Guess, Measured, guess
+from dcp_hw.loop_guess import Guess, Measured, guess, promise
 from dcp_hw.measure import Job
 from dcp_hw.observations import probe
 from dcp_hw.process import note
 from dcp_hw.store import Record, Store
-
-PATIENCE = 2
-"""Rounds without a better design after which the loop ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +32,7 @@ class Trial:
     Attributes:
         new: it had not been measured before, with other programs.
         search: number of the search that found the design, 0 the first.
+        promised: share of the best EDP that it was expected to save; None in the first round.
         predicted, modelled: the network's EDP before, by the predictor and by the model.
         measured: EDP, nJ x cycles.
         best_programs: EDP with the best program of each layer that was measured on the design, in
@@ -47,6 +44,7 @@ class Trial:
     design: str
     new: bool
     search: int
+    promised: float | None
     predicted: float
     modelled: float
     measured: float
@@ -91,33 +89,31 @@ def run(
     learnt: dict[str, Record] = {}
     measured: dict[str, tuple[float, float]] = {}
     predictor = base or tune([], seed=task.seed)
-    number = stale = 0
-    while not found.reason:
-        before = found.best().best_programs if found.trials else np.inf
+    number = 0
+    while True:
         if number and len(found.trials) < task.budget:
             found.searches.append(search_again(pool, predictor, measured, number))
         chosen = _promising(pool, predictor, measured, found)
         if not chosen:
             break
-        made = rtl.verilog([one.chosen[0].design for one in chosen])
-        for one, verilog in zip(chosen, made, strict=True):
+        made = rtl.verilog([one.chosen[0].design for _, one in chosen])
+        for (promised, one), verilog in zip(chosen, made, strict=True):
             records = _measured(task, one, verilog, store, f"round {number}: {one.design}")
             learnt |= {r.key: r for r in records}
             for o, r in zip(one.chosen, records, strict=True):
                 measured[o.key] = r.energy_nj, float(r.cycles)
-            together = _together(pool, one.design, predictor, measured)
-            search = pool.origin[one.design]
-            found.trials.append(
-                trial(number, one, records, found.trials, search=search, together=together)
+            done = trial(
+                *(number, one, records, found.trials),
+                search=pool.origin[one.design],
+                promised=promised,
+                together=_together(pool, one.design, predictor, measured),
             )
+            found.trials.append(done)
         best = found.best().best_programs
-        stale = stale + 1 if best >= before else 0
         note(f"round {number}: best measured EDP {best:.4g} nJ x cycles")
         predictor = tune(list(learnt.values()), base=base, seed=task.seed, made_by="dcp-hw loop")
         found.predictor = predictor
         number += 1
-        if stale >= PATIENCE:
-            found.reason = f"nothing better in {PATIENCE} rounds"
         after_round(found)
     return found
 
@@ -137,38 +133,46 @@ def _together(pool: Pool, design: str, predictor: Predictor, measured: Measured)
     return float(np.exp(guess(design, rows, predictor, measured).value))
 
 
-def _promising(pool: Pool, predictor: Predictor, measured: Measured, found: Outcome) -> list[Guess]:
+Choice = tuple[float | None, Guess]
+"""Share of the best EDP that a trial is expected to save, and what it runs."""
+
+
+def _promising(
+    pool: Pool, predictor: Predictor, measured: Measured, found: Outcome
+) -> list[Choice]:
     """What to measure next; nothing, with the reason noted, if the loop is at its end."""
     room = min(pool.task.per_round, pool.task.budget - len(found.trials))
     if room < 1:
         found.reason = "budget spent"
         return []
-    order = [guess(name, rows, predictor, measured) for name, rows in pool.rows.items()]
-    order = [g for g in order if any(o.key not in measured for o in g.chosen)]
-    if not order:
-        found.reason = "all candidates measured"
-        return []
-    order.sort(key=lambda g: g.value)
+    order: list[Choice]
     if found.trials:
-        least = float(np.log(found.best().best_programs))
-        if min(g.value - 2 * g.spread for g in order) > least:
-            found.reason = "no candidate is likely to be better"
-            return []
-        order.sort(key=lambda g: -expected_gain(g.value, g.spread, least))
-    shapes: dict[int, Guess] = {}
-    for one in order:
-        shapes.setdefault(pool.places[one.design][0], one)  # one memory split of an array
-    return list(shapes.values())[:room]
+        order, found.reason = _gainful(pool, predictor, measured, found)
+    else:
+        some = [guess(name, rows, predictor, measured) for name, rows in pool.rows.items()]
+        order = [(None, one) for one in sorted(some, key=lambda one: one.value)]
+    tried = {t.design for t in found.trials}
+    apart: dict[object, Choice] = {}
+    for item in order:  # one memory split of an array, those apart that were measured before
+        name = item[1].design
+        apart.setdefault(name if name in tried else pool.places[name][0], item)
+    return list(apart.values())[:room]
 
 
-def expected_gain(value: float, spread: float, least: float) -> float:
-    """Mean of max(0, least - x) for x of a normal distribution."""
-    gain = least - value
-    if spread <= 0:
-        return max(0.0, gain)
-    z = gain / spread
-    below = 0.5 * (1 + erf(z / sqrt(2)))
-    return gain * below + spread * exp(-z * z / 2) / sqrt(2 * pi)
+def _gainful(
+    pool: Pool, predictor: Predictor, measured: Measured, found: Outcome
+) -> tuple[list[Choice], str]:
+    """Trials by what they are expected to save; if that is too little, none and the reason."""
+    best, least = float(np.log(found.best().best_programs)), pool.task.least_gain
+    some = [promise(name, rows, predictor, measured, best) for name, rows in pool.rows.items()]
+    new = [(s, g) for s, g in some if any(o.key not in measured for o in g.chosen)]
+    if not new:
+        return [], "all candidates measured"
+    new.sort(key=lambda item: -item[0])
+    if new[0][0] < least:
+        much = f"{new[0][0]:.2%} of the best EDP, less than {least:.2%}"
+        return [], f"the next trial is expected to save {much}"
+    return list(new), ""
 
 
 def trial(
@@ -178,6 +182,7 @@ def trial(
     before: Sequence[Trial],
     *,
     search: int,
+    promised: float | None,
     together: float,
 ) -> Trial:
     """What came of a design, beside what was predicted.
@@ -198,6 +203,7 @@ def trial(
         design=one.design,
         new=all(t.design != one.design for t in before),
         search=search,
+        promised=promised,
         predicted=float(np.exp(one.value)),
         modelled=float((counts @ table) * (counts @ model)),
         measured=edp,

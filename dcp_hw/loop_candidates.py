@@ -48,6 +48,7 @@ class Task:
         pool: designs that the first search hands over; per_round: measured each round.
         search: designs that every further search looks at; 0: only new programs.
         budget: designs measured at most.
+        least_gain: share of the best EDP that a trial must be expected to save.
     """
 
     layers: LayerSet
@@ -58,6 +59,7 @@ class Task:
     per_round: int = 2
     search: int = 32
     budget: int = 12
+    least_gain: float = 0.005
     seed: int = 0
     jobs: int = 1
 
@@ -66,6 +68,10 @@ class Task:
             raise InputError("pool, designs a round and budget must be at least 1")
         if self.search < 0:
             raise InputError("designs of a further search must be at least 0")
+        if not 0 <= self.least_gain < 1:
+            raise InputError(
+                f"least gain {self.least_gain}; accepted: a share of the best EDP, 0 to below 1"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -40,10 +40,11 @@ def rounds(found: Outcome) -> Iterator[tuple[int, list[Trial]]]:
 def markdown(found: Outcome) -> str:
     """A row for each round, and why it ended."""
     lines = [
-        "| round | designs measured | best measured EDP so far, nJ x cycles | its design | "
+        "| round | designs measured | expected to save, most | saved | "
+        "best measured EDP so far, nJ x cycles | its design | "
         "EDP of unseen designs' layers: error of the model | of the predictor | "
         "in the 90 % interval |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for number, trials in rounds(found):
         best = found.best(number)
@@ -55,7 +56,15 @@ def markdown(found: Outcome) -> str:
             inside = float(np.mean([t.layers_inside for t in unseen]))
             errors = f"{middle[0]:.1%} | {middle[1]:.1%} | {inside:.0%}"
         least = f"{best.best_programs:.5g}"
-        lines.append(f"| {number} | {', '.join(names)} | {least} | {best.design} | {errors} |")
+        saved = (
+            f"{1 - best.best_programs / found.best(number - 1).best_programs:.2%}"
+            if number
+            else "–"
+        )
+        lines.append(
+            f"| {number} | {', '.join(names)} | {_promised(trials)} | {saved} | {least} | "
+            f"{best.design} | {errors} |"
+        )
     first, best = found.trials[0], found.best()
     gain = 1 - best.best_programs / first.measured
     ended = f"Ended after {len(found.trials)} trials: {found.reason}."
@@ -65,6 +74,11 @@ def markdown(found: Outcome) -> str:
         f"{best.best_programs:.5g} with the best programs measured on it ({gain:.1%} less)."
     )
     return "\n".join([*lines, "", *_searches(found), ends])
+
+
+def _promised(trials: Sequence[Trial]) -> str:
+    some = [t.promised for t in trials if t.promised is not None]
+    return f"{max(some):.2%}" if some else "–"
 
 
 def _name(trial: Trial) -> str:

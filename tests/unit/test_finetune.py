@@ -405,6 +405,8 @@ def test_measurements_that_do_not_go_together() -> None:
         (["finetune", "--measurements", "{}/some", "--base", "{}/no"], "no readable safetensors"),
         (["loop", "--profile", "corner"], "profile corner not found"),
         (["loop", "--memory", "flash"], "memory 'flash' not found"),
+        (["loop", "--least-gain", "half"], "accepted: a share, 0 to below 1"),
+        (["loop", "--least-gain", "nan"], "accepted: a share, 0 to below 1"),
         (["loop", "--measurements", "{}/file"], "is a file"),
         (["loop", "--measurements", "{}/few", "--out", "{}/file/x"], "cannot be written"),
         (["collect", "--profiles", "odd"], "profile odd not found"),
