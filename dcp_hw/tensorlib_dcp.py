@@ -23,13 +23,14 @@ from dcp_hw.errors import InputError
 from dcp_hw.hardware import Hardware
 from dcp_hw.metrics import Infeasible
 from dcp_hw.tensorlib_dcp_code import ARRAY, AT, Floats, Integers, decode_array, encode_array
-from dcp_hw.tensorlib_dcp_form import Context, Form, context_of, form_of, harden, pin, random_form
+from dcp_hw.tensorlib_dcp_form import Context, Form, context_of, form_of, pin, random_form
+from dcp_hw.tensorlib_dcp_legal import harden
+from dcp_hw.tensorlib_dcp_settings import MOST_CHECKS, Descent, Settings
 from dcp_hw.workload import Layer
 from predictors.interface import PredictorError
 from predictors.tensorlib import SHIPPED, DesignPredictor, load
 from predictors.tensorlib_point import through
 
-MOST_CHECKS = 16
 WEIGHTS = {"latency": (1.0, 0.0), "energy": (0.0, 1.0), "edp": (1.0, 1.0)}
 """Of the logs of cycles and energy."""
 _PENALTY = 3.0
@@ -41,59 +42,6 @@ _SPLITS_EACH = 3
 """Memory splits of one array and shape that the last round looks at."""
 _OTHERS = 0.02
 """Share of the gradient that programs have which are not the best."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descent:
-    """How arrays and programs move.
-
-    Attributes:
-        rounds: arrays and steps: so many arrays move so many steps, the best of them go on.
-        last: designs and steps: of the best designs that were passed, only the programs move.
-        rate, last_rate: step of Adam, and its last as a share of the first.
-        renew_every: steps between renewals: the worse half goes on near the better; 0: never.
-        noise: of renewed numbers, in logs and logits.
-        temperature: of choices, for gradients.
-        discrete: whether arrays, splits and orders have gradients; if not, renewal alone moves
-            them.
-    """
-
-    rounds: tuple[tuple[int, int], ...] = ((96, 16), (32, 24))
-    last: tuple[int, int] = (32, 36)
-    rate: float = 0.3
-    last_rate: float = 0.1
-    renew_every: int = 10
-    noise: float = 0.6
-    temperature: float = 1.0
-    discrete: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """A search.
-
-    Attributes:
-        screened: random arrays, per layer or per network, of which the predictor chooses those
-            that move.
-        programs: of each layer on each array.
-        checks: designs that are searched exactly; at most 16.
-        pool: designs that are proposed; `checks` by default.
-        descent: None: no gradient step ("DCP without gradients").
-    """
-
-    screened: int = 256
-    programs: int = 4
-    checks: int = MOST_CHECKS
-    pool: int | None = None
-    descent: Descent | None = Descent()
-    seed: int = 1
-
-
-LAYER = Settings(
-    screened=512, pool=256, descent=Descent(rounds=((48, 16), (16, 24)), last=(16, 24))
-)
-MODEL = Settings()
-"""Searches of single layers, and of a network on one design."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from dcp_hw.explore import plan
 from dcp_hw.hardware import load_hardware
 from dcp_hw.known import FAILED, Cost, Known, Outcome, cost_of, network_value
 from dcp_hw.process import note
-from dcp_hw.tensorlib_dcp import Descent
+from dcp_hw.tensorlib_dcp_settings import MODEL, Descent
 from dcp_hw.workload import LayerSet
 
 METHODS = ("exact", "dcp", "dcp-without-gradients")
@@ -210,7 +210,7 @@ def ablation(layers: LayerSet, hardware: str) -> str:
     for name, change in ABLATIONS.items():
         values = []
         for seed in (1, 2, 3):
-            settings = replace(dcp.MODEL, seed=seed, **change)
+            settings = replace(MODEL, seed=seed, **change)
             (found,), _ = dcp.proposals(tuple(layers), "model", known, settings, predictor)
             values.append(f"{math.exp(found[0].value):.3g}")
         lines.append(f"| {name} | {'; '.join(values)} |")

@@ -27,14 +27,15 @@ from dcp_hw.hardware import Hardware, load_hardware
 from dcp_hw.known import FAILED, Known, cost_of, value
 from dcp_hw.process import note
 from dcp_hw.space import space
+from dcp_hw.tensorlib_dcp_settings import LAYER, Descent
 from dcp_hw.workload import LayerSet
 
 OBJECTIVES = ("edp", "energy")
-_MOVES = dcp.LAYER.descent or dcp.Descent()
+_MOVES = LAYER.descent or Descent()
 METHODS = {
-    "dcp": dcp.LAYER,
-    "dcp-without-gradients": replace(dcp.LAYER, descent=None),
-    "dcp-random-moves": replace(dcp.LAYER, descent=replace(_MOVES, rate=0.0)),
+    "dcp": LAYER,
+    "dcp-without-gradients": replace(LAYER, descent=None),
+    "dcp-random-moves": replace(LAYER, descent=replace(_MOVES, rate=0.0)),
 }
 """The second has the starts alone, the third moves them at random (renewal) as often."""
 CLOSE = 1.01

@@ -26,16 +26,13 @@ from dcp_hw.per_layer import FAR, MAX_DESIGNS, PerLayer, Table
 from dcp_hw.process import note
 from dcp_hw.space import buses, shapes_of, space
 from dcp_hw.tensorlib_dcp import (
-    LAYER,
-    MODEL,
-    MOST_CHECKS,
     Proposal,
-    Settings,
     check_machine,
     groups_of,
     load_predictor,
     propose,
 )  # fmt: skip
+from dcp_hw.tensorlib_dcp_settings import LAYER, MODEL, MOST_CHECKS, Settings
 from dcp_hw.workload import Layer
 from predictors.tensorlib import DesignPredictor
 

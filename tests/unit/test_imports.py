@@ -46,7 +46,8 @@ MAY_USE_TORCH |= {
 }
 MAY_USE_TORCH |= {"tensorlib_dcp"}
 MAY_USE_TORCH |= {
-    f"tensorlib_dcp_{part}" for part in ("compare", "form", "layers", "plan", "points", "train")
+    f"tensorlib_dcp_{part}"
+    for part in ("compare", "form", "layers", "legal", "plan", "points", "train")
 }
 NEEDS_TORCH = MAY_USE_TORCH | {"search", "fig6_tune"}  # build on those
 

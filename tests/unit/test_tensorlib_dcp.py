@@ -35,7 +35,9 @@ from dcp_hw.layerset_csv import load_layerset  # noqa: E402
 from dcp_hw.metrics import Infeasible  # noqa: E402
 from dcp_hw.problem import problem_of  # noqa: E402
 from dcp_hw.space import shapes_of, space  # noqa: E402
+from dcp_hw.tensorlib_dcp_legal import harden  # noqa: E402
 from dcp_hw.tensorlib_dcp_points import points_of  # noqa: E402
+from dcp_hw.tensorlib_dcp_settings import MOST_CHECKS, Descent, Settings  # noqa: E402
 from dcp_hw.tensorlib_dcp_train import fresh  # noqa: E402
 from dcp_hw.workload import LayerSet  # noqa: E402
 from predictors import tensorlib as predictors  # noqa: E402
@@ -139,7 +141,7 @@ def test_hardened_codes_are_designs_and_most_programs_run() -> None:
     form = tf.random_form(context, [random])
     for part in form.tensors():
         part += torch.randn(part.shape, generator=random, dtype=torch.float64)
-    points, codes = tf.harden(form, context)
+    points, codes = harden(form, context)
     fits = (fresh(HW.technology, HW.clock_mhz).closed(points).excess <= 1e-6).all(1)
     fits = fits.reshape(64, len(SOME))
     ran = said = 0
@@ -162,7 +164,7 @@ def test_hardened_codes_are_designs_and_most_programs_run() -> None:
 def test_points_of_codes_equal_hardened_points() -> None:
     random = torch.Generator().manual_seed(3)
     context = tf.context_of([SOME], HW).times(16)
-    points, codes = tf.harden(tf.random_form(context, [random]), context)
+    points, codes = harden(tf.random_form(context, [random]), context)
     rows = codes.flatten(0, 1).numpy()
     other = points_of(rows, points.layer.numpy(), points.machine.numpy())
     for name in ("array", "log_size", "share", "log_tile", "log_exec", "order", "trim", "log_lead"):
@@ -173,8 +175,8 @@ def test_points_of_codes_equal_hardened_points() -> None:
 
 
 def test_pinned_arrays_stay(closed: predictors.DesignPredictor) -> None:
-    small = dcp.Settings(screened=4, programs=2,
-                         descent=dcp.Descent(rounds=((2, 3),), last=(0, 0)))  # fmt: skip
+    small = Settings(screened=4, programs=2,
+                         descent=Descent(rounds=((2, 3),), last=(0, 0)))  # fmt: skip
     groups = dcp.groups_of(SOME[:2], "layer")
     ((first, *_), _) = dcp.propose(groups, HW, "edp", closed, small)
     only = first.candidate
@@ -216,7 +218,7 @@ def test_gradients_of_sizes_equal_finite_differences(
         monkeypatch.setattr(module, "up", lambda a: torch.where(a > 1, a, 0.8 + 0.2 * a))
     random = torch.Generator().manual_seed(11)
     context = tf.context_of([SOME], HW).times(12)
-    points, _ = tf.harden(tf.random_form(context, [random]), context)
+    points, _ = harden(tf.random_form(context, [random]), context)
     logs = ("log_lanes", "log_tile", "log_exec", "log_size")
     off = {
         name: getattr(points, name).detach()
@@ -247,7 +249,7 @@ def test_gradients_of_bus_and_lead_are_exact(closed: predictors.DesignPredictor)
     """Cycles are smooth in the bus width and in the lead: every slope is a difference quotient."""
     random = torch.Generator().manual_seed(12)
     context = tf.context_of([SOME], HW).times(8)
-    points, _ = tf.harden(tf.random_form(context, [random]), context)
+    points, _ = harden(tf.random_form(context, [random]), context)
     for name in ("log_bus", "log_lead"):
         part = getattr(points, name).detach().double()
         moved = part.clone().requires_grad_()
@@ -269,11 +271,11 @@ def test_gradients_of_bus_and_lead_are_exact(closed: predictors.DesignPredictor)
 def test_a_step_against_the_gradient_lowers_the_loss(closed: predictors.DesignPredictor) -> None:
     """Of tiles and lanes, whose values are rounded: most designs get better within a few steps."""
     groups = dcp.groups_of(SOME, "layer")
-    settings = dcp.Settings(screened=32, programs=2, checks=1)
-    short = dcp.Descent(rounds=((8, 12),), last=(4, 6))
-    moved = dcp.propose(groups, HW, "edp", closed, dcp.Settings(
+    settings = Settings(screened=32, programs=2, checks=1)
+    short = Descent(rounds=((8, 12),), last=(4, 6))
+    moved = dcp.propose(groups, HW, "edp", closed, Settings(
         screened=32, programs=2, checks=1, descent=short))  # fmt: skip
-    still = dcp.propose(groups, HW, "edp", closed, dcp.Settings(
+    still = dcp.propose(groups, HW, "edp", closed, Settings(
         screened=settings.screened, programs=2, checks=1, descent=None))  # fmt: skip
     gain = [b[0].value - a[0].value for a, b in zip(moved, still, strict=True)]
     assert min(gain) >= 0
@@ -282,11 +284,9 @@ def test_a_step_against_the_gradient_lowers_the_loss(closed: predictors.DesignPr
 
 def test_model_level_sums_over_layers(closed: predictors.DesignPredictor) -> None:
     """The value of a network is that of its layers' cycles and energies with their counts."""
-    short = dcp.Settings(
-        screened=16, programs=2, descent=dcp.Descent(rounds=((4, 4),), last=(4, 4))
-    )
+    short = Settings(screened=16, programs=2, descent=Descent(rounds=((4, 4),), last=(4, 4)))
     (found,) = dcp.propose(dcp.groups_of(SOME, "model"), HW, "edp", closed, short)
-    assert 1 <= len(found) <= dcp.MOST_CHECKS
+    assert 1 <= len(found) <= MOST_CHECKS
     assert len({p.candidate.design.name for p in found}) == len(found)
     for one in found:
         cycles = sum(layer.count * c for layer, c in zip(SOME, one.cycles, strict=True))
@@ -334,9 +334,7 @@ def test_a_predictor_without_numbers_is_refused(closed: predictors.DesignPredict
     with torch.no_grad():
         broken.scalars[2] = math.nan
     with pytest.raises(InputError, match="not finite"):
-        dcp.propose(
-            dcp.groups_of(SOME[:1], "layer"), HW, "energy", broken, dcp.Settings(screened=4)
-        )
+        dcp.propose(dcp.groups_of(SOME[:1], "layer"), HW, "energy", broken, Settings(screened=4))
 
 
 def test_data_with_nan_is_refused(tmp_path: Path) -> None:
@@ -369,8 +367,8 @@ def test_search_dcp_plans_tiny_in_both_modes(
 ) -> None:
     """Predicted only: designs, a choice for every layer, and no more checks than allowed."""
     monkeypatch.setenv("DCP_HW_CACHE", str(tmp_path))
-    small = dcp.Settings(screened=24, programs=2,
-                         descent=dcp.Descent(rounds=((8, 6),), last=(8, 6)))  # fmt: skip
+    small = Settings(screened=24, programs=2,
+                         descent=Descent(rounds=((8, 6),), last=(8, 6)))  # fmt: skip
     monkeypatch.setattr(plans, "LAYER", small)
     monkeypatch.setattr(plans, "MODEL", small)
     monkeypatch.setattr(plans, "FULL", plans.QUICK)
@@ -387,7 +385,7 @@ def test_search_dcp_plans_tiny_in_both_modes(
         assert len(found.designs) <= (1 if mode == "fixed" else 6)
         for layer in layers:
             checked = {name for name, of, *_ in (*known.screened, *known.table) if of == layer.name}
-            assert 1 <= len(checked) <= dcp.MOST_CHECKS
+            assert 1 <= len(checked) <= MOST_CHECKS
         parts = ("narrower_bus", "more_skew", "bound", "no_room", "screened", "not_examined")
         assert sum(found.search[part] for part in parts) == found.search["candidates"]
 
