@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dcp_hw.baselines.methods import EXACT, METHODS
-from dcp_hw.baselines.problem import Accelerator, Budgeted, Objective, Problem
+from dcp_hw.baselines.problem import Accelerator, Budgeted, Found, Objective, Problem
 from dcp_hw.cli import main
 from dcp_hw.errors import InputError
 from dcp_hw.experiments import cells, table1
@@ -137,3 +137,32 @@ def test_no_search_has_an_empty_plan() -> None:
         plan(methods=())
     with pytest.raises(InputError, match="budget"):
         Budgeted(plan().cells()[0].problem, 0)
+
+
+def test_who_is_first_by_hand() -> None:
+    """Layers within 1 % of the best of others; variants of DCP are no rivals of each other."""
+    values = {  # of the layers `little` and `p`
+        "exact": (90.0, 100.0),
+        "random": (99.0, 101.0),
+        "gamma": (99.9, 103.0),
+        "dcp": (99.5, 101.0),
+        "dcp-two-levels": (80.0, 99.0),
+    }
+    table = plan(methods=tuple(values), seeds=(1,))
+    results = {
+        cell: Found(
+            method=cell.method, value=values[cell.method][table.layers.layers.index(cell.layer)],
+            mapping=None, cycles=1.0, energy_nj=1.0, calls=1, invalid=0, trace=(), seconds=0.0,
+            cpu_seconds=0.0,
+        )
+        for cell in table.cells()
+    }  # fmt: skip
+    bounds = {(layer.name, Objective.EDP): 10.0 for layer in LAYERS}
+    found = {row.method: (row.first, row.sampled) for row in table1.rows(table, results, bounds)}
+    assert found == {
+        "exact": (0, 2),  # a variant of DCP is first, which is no sampling method
+        "random": (0, 2),
+        "gamma": (0, 1),
+        "dcp": (1, 2),  # 101: within 1 % of 100; 99 is a variant's
+        "dcp-two-levels": (2, 2),
+    }
