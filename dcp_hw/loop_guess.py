@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import erf, exp, pi, sqrt
 
 import numpy as np
 
@@ -59,7 +58,7 @@ class _Rows:
 
     Attributes:
         spans: of each layer in `flat`.
-        energy, cycles: of all occurrences of the layer; means.
+        energy, cycles: of all occurrences of the layer; means. modelled: cycles by the model.
         doubt: n x 2, standard deviations of ln energy and ln cycles.
         edp: n x 2, ln of a layer's EDP and its standard deviation.
     """
@@ -69,6 +68,7 @@ class _Rows:
     spans: tuple[range, ...]
     energy: Floats
     cycles: Floats
+    modelled: Floats
     doubt: Floats
     edp: Floats
 
@@ -84,6 +84,19 @@ class _Rows:
         """n x 2, energy and cycles of options as shares of a choice's."""
         whole = self.energy[chosen].sum(), self.cycles[chosen].sum()
         return np.column_stack((self.energy / whole[0], self.cycles / whole[1]))
+
+    def possible(self, span: range, chosen: Sequence[int]) -> Floats:
+        """n x e x t, cost of options with errors of energy and of cycles as in `_LINE`.
+
+        As shares of a choice's energy and cycles. A memory makes streams wait and never hurries
+        them, so cycles are at least the model's.
+        """
+        some = slice(span.start, span.stop)
+        shares, doubt = self.shares(chosen)[some, :, None], self.doubt[some, :, None]
+        values = shares * np.exp(doubt * _LINE)
+        least = self.modelled[some] * shares[:, 1, 0] / self.cycles[some]
+        time = np.maximum(values[:, 1], least[:, None])
+        return values[:, 0, :, None] + time[:, None, :]
 
     def guess(self, chosen: Sequence[int]) -> Guess:
         """The design with these options."""
@@ -114,6 +127,7 @@ def _rows(
         spans=tuple(range(end - len(row), end) for end, row in zip(ends, rows, strict=True)),
         energy=counts * np.exp(seen.energy[:, 0]),
         cycles=counts * np.exp(seen.cycles[:, 0]),
+        modelled=counts * np.array([o.cycles for o in flat]),
         doubt=np.column_stack((seen.energy[:, 1], seen.cycles[:, 1])),
         edp=seen.edp,
     )
@@ -154,42 +168,28 @@ def promise(
     """
     found = _rows(design, rows, predictor, measured)
     middle = found.least()
-    shares = found.shares(middle)
-    cost, doubt = shares.sum(axis=1), shares * found.doubt
-    spread = np.hypot(*doubt.T)
-    chosen, kept = list(middle), np.full(len(middle), np.inf)
+    chosen, whole = list(middle), np.zeros(_SHARES.shape)
     for layer, span in enumerate(found.spans):
         known = [n for n in span if found.flat[n].key in measured]
-        if known:
-            held = min(known, key=lambda n: cost[n])
-            kept[layer] = cost[held]
-            gains = {n: expected_gain(cost[n], spread[n], cost[held]) for n in span}
-            tried = max(span, key=lambda n: gains[n])
-            chosen[layer] = tried if gains[tried] > WORTH else held
-    # ln EDP to first order about the choice of least means
-    middle_value = found.guess(middle).value
-    layers = cost[chosen, None] + doubt[chosen] @ _NODES
-    value = middle_value + np.minimum(layers, kept[:, None]).sum(axis=0) - cost[middle].sum()
+        if not known:
+            whole += found.possible(range(middle[layer], middle[layer] + 1), middle)[0]
+            continue
+        cost = found.shares(middle).sum(axis=1)
+        held = min(known, key=lambda n: cost[n])
+        possible = found.possible(span, middle)
+        gains = (np.maximum(0.0, cost[held] - possible) * _SHARES).sum(axis=(1, 2))
+        tried = int(gains.argmax())
+        chosen[layer] = span[tried] if gains[tried] > WORTH else held
+        whole += np.minimum(possible[chosen[layer] - span[0]], cost[held])
+    # ln EDP to first order about the choice of least means, whose shares add up to 2
+    value = found.guess(middle).value + whole - 2
     saved = np.maximum(0.0, -np.expm1(value - best))
-    return float(saved @ _NODE_SHARES), found.guess(chosen)
+    return float((saved * _SHARES).sum()), found.guess(chosen)
 
 
-def _grid() -> tuple[Floats, Floats]:
-    """2 x n points of two independent standard normal variables, and their shares, n."""
-    line = np.linspace(-5, 5, 51)
-    density = np.exp(-(line**2) / 2)
-    share = density / density.sum()
-    return np.stack([z.ravel() for z in np.meshgrid(line, line)]), np.outer(share, share).ravel()
+_LINE = np.linspace(-4.5, 4.5, 37)
+"""Values of a standard normal variable."""
 
-
-_NODES, _NODE_SHARES = _grid()
-
-
-def expected_gain(value: float, spread: float, least: float) -> float:
-    """Mean of max(0, least - x) for x of a normal distribution."""
-    gain = least - value
-    if spread <= 0:
-        return max(0.0, gain)
-    z = gain / spread
-    below = 0.5 * (1 + erf(z / sqrt(2)))
-    return gain * below + spread * exp(-z * z / 2) / sqrt(2 * pi)
+_DENSITY = np.exp(-(_LINE**2) / 2) / np.exp(-(_LINE**2) / 2).sum()
+_SHARES = np.outer(_DENSITY, _DENSITY)
+"""Shares of pairs of values, of the errors of energy and of cycles."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dcp_hw import loop, loop_again, loop_candidates, loop_guess
+from dcp_hw import loop, loop_again, loop_candidates
 from dcp_hw.candidates import SPLITS
 from dcp_hw.finetune import Estimate
 from dcp_hw.hardware import Hardware
@@ -276,15 +276,6 @@ def test_points_are_ranked_by_bound_and_what_their_kind_showed() -> None:
     found = loop_again.ranked_points(pool, [told("seen", 8, 1), told("other", 1.1, 9)])
     assert found == [0, 3, 2, 1]  # 8, 9.9, 24, 32
     assert loop_again.ranked_points(pool, [told("seen", 8, 1)]) == [0, 2, 1, 3]
-
-
-def test_expected_gain_is_that_of_many_draws() -> None:
-    rng = np.random.default_rng(0)
-    for value, spread in ((1.0, 0.5), (2.0, 0.3), (3.0, 1.0)):
-        draws = np.maximum(0, 2.1 - rng.normal(value, spread, 400_000)).mean()
-        assert loop_guess.expected_gain(value, spread, 2.1) == pytest.approx(draws, abs=3e-3)
-    assert loop_guess.expected_gain(1.5, 0.0, 2.0) == 0.5
-    assert loop_guess.expected_gain(2.5, 0.0, 2.0) == 0.0
 
 
 def test_a_design_is_worth_its_best_measured_programs() -> None:
