@@ -85,18 +85,16 @@ class _Rows:
         whole = self.energy[chosen].sum(), self.cycles[chosen].sum()
         return np.column_stack((self.energy / whole[0], self.cycles / whole[1]))
 
-    def possible(self, span: range, chosen: Sequence[int]) -> Floats:
-        """n x e x t, cost of options with errors of energy and of cycles as in `_LINE`.
+    def possible(self, layer: int) -> tuple[Floats, Floats]:
+        """n x g energies and n x g cycles of a layer's options, with errors as in `_LINE`.
 
-        As shares of a choice's energy and cycles. A memory makes streams wait and never hurries
-        them, so cycles are at least the model's.
+        A memory makes streams wait and never hurries them, so cycles are at least the model's.
         """
-        some = slice(span.start, span.stop)
-        shares, doubt = self.shares(chosen)[some, :, None], self.doubt[some, :, None]
-        values = shares * np.exp(doubt * _LINE)
-        least = self.modelled[some] * shares[:, 1, 0] / self.cycles[some]
-        time = np.maximum(values[:, 1], least[:, None])
-        return values[:, 0, :, None] + time[:, None, :]
+        some = slice(self.spans[layer].start, self.spans[layer].stop)
+        errors = np.exp(self.doubt[some, :, None] * _LINE)
+        time = self.cycles[some, None] * errors[:, 1]
+        least = self.modelled[some, None]
+        return self.energy[some, None] * errors[:, 0], np.maximum(time, least)
 
     def guess(self, chosen: Sequence[int]) -> Guess:
         """The design with these options."""
@@ -168,22 +166,22 @@ def promise(
     """
     found = _rows(design, rows, predictor, measured)
     middle = found.least()
-    chosen, whole = list(middle), np.zeros(_SHARES.shape)
+    whole = found.energy[middle].sum(), found.cycles[middle].sum()
+    chosen, joules, time = list(middle), np.zeros(_SHARES.shape), np.zeros(_SHARES.shape)
     for layer, span in enumerate(found.spans):
-        known = [n for n in span if found.flat[n].key in measured]
-        if not known:
-            whole += found.possible(range(middle[layer], middle[layer] + 1), middle)[0]
-            continue
-        cost = found.shares(middle).sum(axis=1)
-        held = min(known, key=lambda n: cost[n])
-        possible = found.possible(span, middle)
-        gains = (np.maximum(0.0, cost[held] - possible) * _SHARES).sum(axis=(1, 2))
-        tried = int(gains.argmax())
-        chosen[layer] = span[tried] if gains[tried] > WORTH else held
-        whole += np.minimum(possible[chosen[layer] - span[0]], cost[held])
-    # ln EDP to first order about the choice of least means, whose shares add up to 2
-    value = found.guess(middle).value + whole - 2
-    saved = np.maximum(0.0, -np.expm1(value - best))
+        energy, cycles = found.possible(layer)
+        cost = (energy / whole[0])[:, :, None] + (cycles / whole[1])[:, None, :]
+        known = [n for n, at in enumerate(span) if found.flat[at].key in measured]
+        tried = held = middle[layer] - span[0]
+        if known:
+            held = min(known, key=lambda n: cost[n, 0, 0])
+            gains = (np.maximum(0.0, cost[held] - cost) * _SHARES).sum(axis=(1, 2))
+            tried = int(gains.argmax()) if gains.max() > WORTH else held
+        chosen[layer] = span[tried]
+        better = cost[tried] < cost[held]
+        joules += np.where(better, energy[tried, :, None], energy[held, :, None])
+        time += np.where(better, cycles[tried], cycles[held])
+    saved = np.maximum(0.0, 1 - np.exp(np.log(joules) + np.log(time) - best))
     return float((saved * _SHARES).sum()), found.guess(chosen)
 
 
@@ -192,4 +190,4 @@ _LINE = np.linspace(-4.5, 4.5, 37)
 
 _DENSITY = np.exp(-(_LINE**2) / 2) / np.exp(-(_LINE**2) / 2).sum()
 _SHARES = np.outer(_DENSITY, _DENSITY)
-"""Shares of pairs of values, of the errors of energy and of cycles."""
+"""g x g, how often pairs of values come, of the errors of energy and of cycles."""

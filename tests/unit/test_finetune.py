@@ -476,7 +476,7 @@ def test_the_loop_learns_what_the_model_does_not_know(monkeypatch: pytest.Monkey
         asked.append(jobs[0].layer.design)
         return [
             replace(
-                record(j.number),
+                record(j.number, key=f"{j.design} {j.number}", design_hash=j.design),
                 profile="sparse",
                 energy_nj=j.energy,
                 table_nj={"mac": j.energy},
