@@ -154,16 +154,15 @@ def _one_tap_pj(g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, steps: int) -> fl
 
 
 @numba.njit(**COMPILED)
-def event_pj(
+def read_pj(
     g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, pixels: bool
 ) -> float:  # fmt: skip
-    """Energy of everything but words and cycles.
+    """Energy of reading operands, at least; whatever the order of the sequencer's loops.
 
     Args:
         pixels: whether EXECs may have one pixel of a lane only.
     """
     steps, sweeps = f[ALL_STEPS], f[SWEEPS]
-    chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
     yt, xt = (1, 1) if pixels else (y[FIRST_STEPS], x[FIRST_STEPS])
     reads, weight_reads = least_reads(g, a, steps, sweeps, k[FIRST_STEPS], c[FIRST_STEPS], yt, xt)
     if c[LAST_STEPS] != c[FIRST_STEPS]:  # the last tile reads in its own way
@@ -175,6 +174,18 @@ def event_pj(
     if slotted and g[CHAIN] == NO_CHAIN and g[RT] - (taps_cut(g) if f[TRIMMED] else 0) > 1:
         # a row of the image lies in a row of its own: the next tap and the next pixel do, too
         reads = max(reads, steps / g[ST] * a[INPUT_BANKS])
+    return max(
+        reads * p[INPUT_READ] + weight_reads * p[WEIGHT_READ], _one_tap_pj(g, a, p, k, c, steps)
+    )
+
+
+@numba.njit(**COMPILED)
+def event_pj(
+    g: Ints, a: Ints, p: Floats, k: Ints, c: Ints, y: Ints, x: Ints, f: Ints, pixels: bool
+) -> float:  # fmt: skip
+    """Energy of everything but words and cycles; arguments as `read_pj`."""
+    steps, sweeps = f[ALL_STEPS], f[SWEEPS]
+    chained = g[CHAIN] == INPUT_CHAIN or g[CHAIN] == WEIGHT_CHAIN
     runs = steps if chained else f[OUTPUTS]
     again = runs - g[BATCH] * k[STEPS] * y[STEPS] * x[STEPS]
     drained = sweeps if g[CHAIN] == OUTPUT_CHAIN else 0
@@ -184,10 +195,7 @@ def event_pj(
         + (steps * a[ADDS] + drained * a[OUT_PER_RUN]) * p[ADD]
         + steps * (a[HOPS_8] * p[HOP_8] + a[HOPS_32] * p[HOP_32])
         + (held * p[HOP_8] + drained * p[HOP_32]) * (a[PES] * g[CHAIN_LENGTH])
-        + max(
-            reads * p[INPUT_READ] + weight_reads * p[WEIGHT_READ],
-            _one_tap_pj(g, a, p, k, c, steps),
-        )
+        + read_pj(g, a, p, k, c, y, x, f, pixels)
         + f[INPUT_WORDS] * a[DUP_INPUT] * p[INPUT_WRITE]
         + f[WEIGHT_WORDS] * a[DUP_WEIGHT] * p[WEIGHT_WRITE]
         + a[OUT_PER_RUN] * (runs * p[OUTPUT_WRITE] + again * p[OUTPUT_READ])

@@ -136,6 +136,9 @@ class PointBound:
         cycles: that no program is below.
         slack: lanes that need so many times the least steps are left out; then the bound is only
             an estimate.
+    Attributes:
+        problem: the nest that the mapper takes; ways: its steps, constants of `scan` and of
+            `bounds_kernel` for each way to spread the loops; lanes: these ways.
     """
 
     def __init__(
@@ -153,10 +156,12 @@ class PointBound:
         self.words = least_input_words(layer) + ceil_div(layer.weight_bytes, BLOCK)
         self.cycles = cycles
         self.ways: list[tuple[int, Ints, Ints]] = []
+        self.lanes: list[Lanes] = []
         most = max(self._most_steps(x, roof) for x, roof in limits.items())
         trimmed = rows_inside(problem) / (problem.y * problem.r) if problem.depthwise else 1.0
         problem, options = shaped_options(layer, design, most / trimmed, slack / trimmed)
         most = min(most, slack * options[0][0]) if options else 0.0
+        self.problem = problem
         of_design = _of_design(design)
         for steps, lanes, split in options:
             inside = rows_inside(problem) if _trimmable(problem, split) else 0
@@ -167,6 +172,7 @@ class PointBound:
                 a = _array(problem, design, lanes, split) + of_design
                 a[kernel.ROWS_INSIDE] = inside
                 self.ways.append((steps, g, a))
+                self.lanes.append(lanes)
 
     def _rough(self, split: int, objective: str, steps: float) -> float:
         """Bound of an objective by steps alone."""

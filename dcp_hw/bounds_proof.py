@@ -7,8 +7,10 @@ bound of the whole space, as far below the given value as no term excludes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from dcp_hw import bounds_kernel as kernel
 from dcp_hw import scan
 from dcp_hw.bounds import CONFIG_WORDS, output_words
+from dcp_hw.bounds_exact import Exactly, Leaf
 from dcp_hw.bounds_facts import FACTS
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, CAPACITY, NONE, Least, PointBound
@@ -23,19 +26,24 @@ from dcp_hw.bounds_sized import least_sized
 from dcp_hw.bounds_tiles import COLUMNS, channel_table, fill_borders, pixel_table
 from dcp_hw.candidates import SPLITS
 from dcp_hw.funnel_near import probe
-from dcp_hw.hardware import Hardware
 from dcp_hw.known import value
 from dcp_hw.problem import BLOCK, ceil_div, problem_of
+from dcp_hw.progress import progress
 from dcp_hw.search import OBJECTIVES
 from dcp_hw.technology import load_technology
 from dcp_hw.workload import Layer
-from tensorlib.design import Design
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TOLERANCE = 0.0098
 """Share below the value from which on nothing is told apart; 1 / (1 - it) is below 1.01."""
+
+
+MOST_TILES = 1 << 17
+"""Sizes of tiles with some lanes that are looked at one by one; of more their bound counts."""
+_NOTHING: Ints = np.zeros((0, 5), dtype=np.int64)
+Tiles = tuple[int, tuple[Ints, Ints, Ints, Ints]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +53,9 @@ class Proof:
     Attributes:
         value: cycles, nJ or their product, of the best design known.
         bound: of all designs and programs.
-        shapes: bounded lanes by lanes; designs: that may be below the tolerance; least: the shape
-            and the memory split whose bound is the least, empty where none is below.
+        shapes: bounded lanes by lanes; programs: evaluated exactly, since bounds left them;
+            designs: that may still be below the tolerance; least: the one whose bound is the
+            least, empty where none is below.
     """
 
     layer: Layer
@@ -54,6 +63,7 @@ class Proof:
     value: float
     bound: float
     shapes: int
+    programs: int
     designs: int
     least: str
 
@@ -67,20 +77,29 @@ class Sized:
         self.facts: Ints = np.zeros(FACTS, dtype=np.int64)
         self._borders: dict[int, Ints] = {}
 
-    def least(
-        self, g: Ints, a: Ints, prices: Floats, goal: int, limit: float, *, fill: bool = True
-    ) -> Least:
-        """The least value of some lanes if it is below the limit.
-
-        Args:
-            fill: whether lanes are others than before.
-        """
-        if fill:
-            self.fill(g, a)
+    def least(self, g: Ints, a: Ints, prices: Floats, goal: int, limit: float) -> Least:
+        """The least value of the lanes at hand if it is below the limit."""
         found = least_sized(
-            g, a, prices, goal, limit, self.tables, self.counts, self.borders(g, a), self.facts
-        )
-        return Least(*found) if found[0] < limit else NONE
+            g, a, prices, goal, limit, self.tables, self.counts, self.borders(g, a), self.facts,
+            _NOTHING,
+        )  # fmt: skip
+        return Least(*found[:3]) if found[0] < limit else NONE
+
+    def tiles(
+        self, g: Ints, a: Ints, prices: Floats, goal: int, limit: float
+    ) -> list[Tiles] | None:
+        """All tiles below the limit, trimmed or not; None if they are too many."""
+        out = np.zeros((MOST_TILES, 5), dtype=np.int64)
+        count = least_sized(
+            g, a, prices, goal, limit, self.tables, self.counts, self.borders(g, a), self.facts, out
+        )[3]
+        if count > MOST_TILES:
+            return None
+        return [
+            (trim, (self.tables[0, k].copy(), self.tables[1, c].copy(),
+                    self.tables[4 if trim else 2, y].copy(), self.tables[3, x].copy()))
+            for trim, k, c, y, x in out[:count].tolist()
+        ]  # fmt: skip
 
     def fill(self, g: Ints, a: Ints) -> None:
         """Nothing; tables of the tiles of some lanes."""
@@ -114,43 +133,85 @@ def stored(layer: Layer, g: Ints, prices: Floats) -> Floats:
     return found
 
 
-Found = Iterator[tuple[str, int, float]]
-
-
-def ways_below(
-    layer: Layer,
-    design: Design,
-    hardware: Hardware,
-    roofs: Mapping[str, float],
-    sized: Sized,
-    cycles: float = 0.0,
-) -> Found:
-    """(Objective, split, bound) of the lanes on an array shape whose bounds are below the roof.
+class Below:
+    """What of a layer's designs is below a value under one objective.
 
     Args:
-        roofs: of each objective; cycles: that no program is below.
+        roof: the value.
+    Attributes:
+        designs: point and split -> the least bound, or the value of the best program;
+        programs: evaluated exactly.
     """
-    bound = PointBound(layer, design, hardware, roofs, cycles=cycles)
-    scratch = np.zeros((4, kernel.MOST_SIZES, 3), dtype=np.int64)
-    for _, g, a in bound.ways:
-        prices = stored(layer, g, bound.prices)
+
+    def __init__(self, table: PointTable, layer: Layer, objective: str, roof: float) -> None:
+        self.table, self.layer = table, layer
+        self.objective, self.goal, self.roof = objective, OBJECTIVES.index(objective), roof
+        self.designs: dict[tuple[int, int], float] = {}
+        self.programs = 0
+        self._none: set[bytes] = set()
+
+    def look(self, point: int, bound: PointBound, sized: Sized, scratch: Ints) -> None:
+        """Nothing; bounds all lanes on a shape, and evaluates what is below."""
+        for way, (_, g, a) in enumerate(bound.ways):
+            prices = stored(self.layer, g, bound.prices)
+            g[list(CAPACITY)] = bound.rooms[BELOW]
+            key = _digest(g, a, prices)  # mirror images and more skew have the same bounds
+            if key in self._none:
+                continue
+            splits = self._splits(bound, way, prices, sized, scratch)
+            if not splits:
+                self._none.add(key)
+                continue
+            for split, found in self._exact(point, bound, way, prices, sized, splits).items():
+                self.designs[point, split] = min(found, self.designs.get((point, split), np.inf))
+
+    def _splits(
+        self, bound: PointBound, way: int, prices: Floats, sized: Sized, scratch: Ints
+    ) -> dict[int, float]:
+        """Splits at which the bound of some lanes is below the roof."""
+        _, g, a = bound.ways[way]
         # tiles with fewer channels, EXECs of one pixel: what the faster bound does not know
         unsure = (g[scan.BYTES] and not g[scan.DEPTHWISE]) or g[scan.CHAIN] == scan.WEIGHT_CHAIN
-        filled = False
-        for objective, roof in roofs.items():
-            goal = OBJECTIVES.index(objective)
-            g[list(CAPACITY)] = bound.rooms[BELOW]
-            if not unsure and kernel.least(g, a, prices[BELOW], goal, roof, scratch)[0] >= roof:
-                continue
-            found = sized.least(g, a, prices[BELOW], goal, roof, fill=not filled)
-            filled = True
-            if found.value >= roof:
-                continue
-            for split in np.flatnonzero(np.isfinite(prices[:BELOW, kernel.PER_CYCLE])).tolist():
-                g[list(CAPACITY)] = bound.rooms[split]
-                found = sized.least(g, a, prices[split], goal, roof, fill=False)
-                if found.value < roof:
-                    yield objective, split, found.value
+        below, found = prices[BELOW], {}
+        if not unsure and kernel.least(g, a, below, self.goal, self.roof, scratch)[0] >= self.roof:
+            return {}
+        sized.fill(g, a)
+        if sized.least(g, a, below, self.goal, self.roof).value >= self.roof:
+            return {}
+        for split in np.flatnonzero(np.isfinite(prices[:BELOW, kernel.PER_CYCLE])).tolist():
+            g[list(CAPACITY)] = bound.rooms[split]
+            least = sized.least(g, a, prices[split], self.goal, self.roof).value
+            if least < self.roof:
+                found[split] = least
+        return found
+
+    def _exact(
+        self, point: int, bound: PointBound, way: int, prices: Floats, sized: Sized,
+        splits: Mapping[int, float],
+    ) -> Mapping[int, float]:  # fmt: skip
+        """Of splits whose bounds are below, the best programs that are; or the bounds."""
+        place, hardware = self.table.field.points[point], self.table.hardware
+        made = {n: place.candidate(SPLITS[n], hardware) for n in splits}
+        designs = {n: one.design for n, one in made.items() if one is not None}
+        if not designs:
+            return {}
+        _, g, a = bound.ways[way]
+        g[list(CAPACITY)] = bound.rooms[BELOW]
+        tiles = sized.tiles(g, a, prices[BELOW], self.goal, self.roof)
+        if tiles is None:
+            return {n: splits[n] for n in designs}
+        exactly = Exactly(bound, designs, hardware, self.objective)
+        borders, best = sized.borders(g, a), {}
+        for trim, sizes in tiles:
+            found = exactly.least(Leaf(way, trim, sizes), prices, borders, self.roof)
+            best |= {n: min(x, best.get(n, np.inf)) for n, x in found.items()}
+        self.programs += exactly.programs
+        return best
+
+
+def _digest(*arrays: NDArray[Any]) -> bytes:
+    """A short name of what arrays contain."""
+    return blake2b(b"".join(x.tobytes() for x in arrays), digest_size=16).digest()
 
 
 def rough_values(table: PointTable, number: int, layer: Layer, objective: str) -> Floats:
@@ -176,34 +237,41 @@ def prove(
     Args:
         number: of the layer in the table's field.
     """
-    roofs = {name: best * (1 - tolerance) for name, best in values.items()}
     rough = {name: rough_values(table, number, layer, name) for name in values}
-    sized, shapes = Sized(), dict.fromkeys(values, 0)
-    least = {name: (roof, "") for name, roof in roofs.items()}
-    designs: dict[str, set[tuple[int, int]]] = {name: set() for name in values}
-    below = np.any([rough[name] < roof for name, roof in roofs.items()], axis=0)
-    for n in np.flatnonzero(below).tolist():
-        point = table.field.points[n]
-        wanted = {name: roof for name, roof in roofs.items() if rough[name][n] < roof}
-        for name in wanted:
-            shapes[name] += 1
-        cycles = table.least_cycles(n, layer)
-        for name, split, found in ways_below(
-            layer, probe(point), table.hardware, wanted, sized, cycles
-        ):
-            designs[name].add((n, split))
-            if found < least[name][0]:
-                candidate = point.candidate(SPLITS[split], table.hardware)
-                least[name] = found, candidate.design.name if candidate else "-"
-    return {
-        name: Proof(
-            layer=layer,
-            objective=name,
-            value=values[name],
-            bound=least[name][0],
-            shapes=shapes[name],
-            designs=len(designs[name]),
-            least=least[name][1],
-        )
-        for name in values
+    goals = {
+        name: Below(table, layer, name, best * (1 - tolerance)) for name, best in values.items()
     }
+    sized, shapes = Sized(), dict.fromkeys(values, 0)
+    scratch = np.zeros((4, kernel.MOST_SIZES, 3), dtype=np.int64)
+    below = np.any([rough[name] < goal.roof for name, goal in goals.items()], axis=0)
+    with progress(f"{layer.name}: shapes", int(below.sum())) as advance:
+        for n in np.flatnonzero(below).tolist():
+            wanted = [goal for name, goal in goals.items() if rough[name][n] < goal.roof]
+            cycles = table.least_cycles(n, layer)
+            limits = {goal.objective: goal.roof for goal in wanted}
+            point = probe(table.field.points[n])
+            bound = PointBound(layer, point, table.hardware, limits, cycles=cycles)
+            for goal in wanted:
+                shapes[goal.objective] += 1
+                goal.look(n, bound, sized, scratch)
+            advance()
+    return {name: _proof(goal, values[name], shapes[name]) for name, goal in goals.items()}
+
+
+def _proof(goal: Below, best: float, shapes: int) -> Proof:
+    """What is left below, as a result."""
+    key = min(goal.designs, key=lambda x: goal.designs[x], default=None)
+    name = ""
+    if key is not None:
+        candidate = goal.table.field.points[key[0]].candidate(SPLITS[key[1]], goal.table.hardware)
+        name = candidate.design.name if candidate else "-"
+    return Proof(
+        layer=goal.layer,
+        objective=goal.objective,
+        value=best,
+        bound=goal.roof if key is None else goal.designs[key],
+        shapes=shapes,
+        programs=goal.programs,
+        designs=len(goal.designs),
+        least=name,
+    )

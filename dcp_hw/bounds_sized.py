@@ -28,6 +28,10 @@ from dcp_hw.scan import (
     PARAM_ROWS, R, RT, R_IN, R_OUT, S, ST, SWEEP_MIN, WEIGHT_CHAIN, Y, operands_fit,
 )  # fmt: skip
 
+ORDER, YS, PO, LEAD, PART = range(5)
+"""Of programs with some tiles: order of tile loops, rows of an EXEC, EXECs of a full tile along k
+and x together, pieces of the first and the last tile."""
+
 
 @numba.njit(**COMPILED)
 def _first_part(
@@ -199,16 +203,19 @@ def _fits(g: Ints, k: Ints, c: Ints, y: Ints, x: Ints) -> bool:
 @numba.njit(**COMPILED)
 def least_of_tiles(
     g: Ints, a: Ints, p: Floats, objective: int, limit: float, k: Ints, c: Ints, y: Ints, x: Ints,
-    trim: int, borders: Ints, f: Ints,
-) -> tuple[float, float, float]:  # fmt: skip
+    trim: int, borders: Ints, f: Ints, out: Ints,
+) -> tuple[float, float, float, int]:  # fmt: skip
     """The least value over the orders, EXECs and pieces of given tiles, its cycles and its nJ.
 
     Args:
         k, c, y, x: rows of the tables of `bounds_tiles`.
         borders: changes of taps within EXECs, by rows of a tile and of an EXEC, less one each.
         f: scratch, `FACTS`.
+        out: all below the limit, `n x PART`, if there is room for any; otherwise only the least is
+            looked for.
+    Returns: with these the number of all below the limit, which may be more than there is room for.
     """
-    best, best_cycles, best_nj = limit, np.inf, np.inf
+    best, best_cycles, best_nj, count = limit, np.inf, np.inf, 0
     kt, yt, xt = k[FIRST_STEPS], y[FIRST_STEPS], x[FIRST_STEPS]
     least_parts = up(kt * g[KD] * xt * g[DRAIN_X] * yt * g[DRAIN_Y], g[OUTPUT_WORDS])
     several = c[TILES] > 1
@@ -221,10 +228,9 @@ def least_of_tiles(
         pj = event_pj(g, a, p, k, c, y, x, f, single)
         least_pj = event_pj(g, a, p, k, c, y, x, f, True) if by_pixel else pj
         for ys in range(yt, 0 if not several else yt - 1, -1):
-            py = up(yt, ys)
-            if not trim and ys > 1 and py == up(yt, ys - 1):
+            if not trim and ys > 1 and same_parts(y, ys, ys - 1):
                 continue  # smaller EXECs, no more of them
-            some = False
+            some, py = False, up(yt, ys)
             full = y[FULL] * py + (y[TILES] - y[FULL]) * up(y[LAST_STEPS], ys)
             inner = borders[yt - 1, ys - 1] if trim else 0
             first = 1 if several else max(1, up(least_parts, py))
@@ -236,7 +242,8 @@ def least_of_tiles(
                 cycles = max(words - 1, f[ALL_STEPS] + execs * f[PER_EXEC])
                 events = least_pj if py * po >= yt * xt else pj
                 nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
-                if objective_value(objective, cycles, nj) >= best:
+                bar = limit if len(out) else best
+                if objective_value(objective, cycles, nj) >= bar:
                     break
                 some = True
                 execs += g[BATCH] * columns * inner
@@ -248,18 +255,30 @@ def least_of_tiles(
                     )
                     nj = (events + words * p[WORD] + cycles * p[PER_CYCLE]) * 1e-3
                     value = objective_value(objective, cycles, nj)
+                    if value < limit:
+                        if count < len(out):
+                            out[count, ORDER], out[count, YS] = order, ys
+                            out[count, PO], out[count, LEAD] = po, lead
+                        count += 1
                     if value < best:
                         best, best_cycles, best_nj = value, cycles, nj
             if not some and py >= least_parts and not by_pixel:
                 break
-    return best, best_cycles, best_nj
+    return best, best_cycles, best_nj, count
+
+
+@numba.njit(**COMPILED)
+def same_parts(y: Ints, one: int, other: int) -> bool:
+    """Whether EXECs of so many rows are as many as those of others, in every tile."""
+    full, last = y[FIRST_STEPS], y[LAST_STEPS]
+    return bool(up(full, one) == up(full, other) and up(last, one) == up(last, other))
 
 
 @numba.njit(**COMPILED)
 def least_sized(
     g: Ints, a: Ints, p: Floats, objective: int, limit: float, tables: Ints, counts: Ints,
-    borders: Ints, f: Ints,
-) -> tuple[float, float, float]:  # fmt: skip
+    borders: Ints, f: Ints, out: Ints,
+) -> tuple[float, float, float, int]:  # fmt: skip
     """The least value over all programs with some lanes, its cycles and its nJ; `limit` and
     infinity if none is below.
 
@@ -268,8 +287,12 @@ def least_sized(
         objective: LATENCY, ENERGY or EDP.
         tables: k, c, y, x and trimmed y, `5 x sizes x COLUMNS`; counts: sizes in each.
         borders, f: as `least_of_tiles`.
+        out: all tiles below the limit, `n x 5`: whether trimmed, rows of k, c, y, x in their
+            tables; if there is room for any.
+    Returns: with these the number of all tiles below the limit.
     """
-    best = (limit, np.inf, np.inf)
+    best, count = (limit, np.inf, np.inf), 0
+    nothing = np.zeros((0, PART), dtype=np.int64)
     for trim in range(2 if a[ROWS_INSIDE] else 1):
         along_y = 4 if trim else 2
         for ik in range(counts[0]):
@@ -287,12 +310,20 @@ def least_sized(
                         cycles = max(steps, words)
                         pj = words * p[WORD] + cycles * p[PER_CYCLE]
                         pj += p[FIXED_TRIMMED] if trim else p[FIXED]
-                        if objective_value(objective, cycles, pj * 1e-3) >= best[0]:
+                        bar = limit if len(out) else best[0]
+                        if objective_value(objective, cycles, pj * 1e-3) >= bar:
                             continue
                         if not _fits(g, k, c, y, x):
                             continue
                         found = least_of_tiles(
-                            g, a, p, objective, best[0], k, c, y, x, trim, borders, f
+                            g, a, p, objective, bar, k, c, y, x, trim, borders, f, nothing
                         )
-                        best = found if found[0] < best[0] else best
-    return best
+                        if found[0] >= bar:
+                            continue
+                        if count < len(out):
+                            out[count, 0], out[count, 1], out[count, 2] = trim, ik, ic
+                            out[count, 3], out[count, 4] = iy, ix
+                        count += 1
+                        if found[0] < best[0]:
+                            best = found[:3]
+    return best[0], best[1], best[2], count

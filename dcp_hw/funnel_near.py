@@ -7,6 +7,7 @@ of them, and their memory splits.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,6 +17,7 @@ import numpy as np
 from dcp_hw.bounds_programs import BELOW, PointBound
 from dcp_hw.candidates import SPLITS, Candidate, Point, Style
 from dcp_hw.hardware import Hardware
+from dcp_hw.problem import ceil_div
 from dcp_hw.space import letters, shapes_of, space
 from dcp_hw.tensorlib_dcp_code import style_fields
 from dcp_hw.workload import Layer
@@ -50,29 +52,41 @@ def likely(
     """
     values: dict[Key, float] = {}
     seen: dict[Point, float] = {}
+    kinds: dict[Kind, list[float]] = {}
 
     def look(point: Point) -> None:
         if point in seen or (within is not None and point not in within):
             return
-        best = sorted(values.values())
-        roof = best[3 * checks] if len(best) > 3 * checks else np.inf
+        roof = _roof(kinds, 2 * checks)
         bound = PointBound(layer, probe(point), hardware, {objective: roof}, slack=_SLACK)
         seen[point] = bound.least(BELOW, objective, roof).value
         if seen[point] >= roof:
             return
         for n in range(len(SPLITS)):
             values[point, n] = bound.least(n, objective, roof).value
+        some = heapq.nsmallest(OF_A_SHAPE, (values[point, n] for n in range(len(SPLITS))))
+        mine = kinds.setdefault(kind(point.style), [])
+        mine[:] = heapq.nsmallest(OF_A_KIND, (*mine, *some))
 
     often: Counter[Kind] = Counter()
     for n, point in enumerate(proposed):
         often[kind(point.style)] += 1
         if n < SHAPES or often[kind(point.style)] <= 2:
             look(point)
+    for point in _few_of_a_kind(seen, len(seen), 1):
+        for rows, cols in _fitting(point.style, hardware.pes, _sides(layer)):
+            look(Point(style=point.style, rows=rows, cols=cols))
     for _ in range(ROUNDS):
         for point in _few_of_a_kind(seen, BEST, 3):
             for other in near(point, hardware.pes):
                 look(other)
     return _taken(values, hardware, checks)
+
+
+def _roof(kinds: Mapping[Kind, Sequence[float]], number: int) -> float:
+    """The value of which so many designs are below, no more of a kind than may be checked."""
+    best = sorted(x for values in kinds.values() for x in values)
+    return best[number] if len(best) > number else np.inf
 
 
 @lru_cache(maxsize=1024)
@@ -95,15 +109,25 @@ def _few_of_a_kind(seen: Mapping[Point, float], number: int, most: int) -> list[
 def _taken(
     values: Mapping[Key, float], hardware: Hardware, checks: int
 ) -> list[tuple[Key, Candidate]]:
-    """Designs by their values, few of a shape and kind: bounds of some kinds are less close."""
+    """Designs by their values, few of a shape and kind: bounds of some kinds are less close.
+
+    Of arrays that differ in what their bounds do not see (axes turned, banks shared where nothing
+    lies along them) the first is taken.
+    """
     often: Counter[Point] = Counter()
     kinds: Counter[Kind] = Counter()
+    same: set[tuple[object, ...]] = set()
     chosen: list[tuple[Key, Candidate]] = []
     for point, split in sorted(values, key=lambda key: values[key]):
         candidate = point.candidate(SPLITS[split], hardware)
         full = often[point] == OF_A_SHAPE or kinds[kind(point.style)] == OF_A_KIND
         if candidate is None or full or values[point, split] == np.inf:
             continue
+        sides = min(point.rows, point.cols), max(point.rows, point.cols)
+        twin = kind(point.style), sides, split, values[point, split]
+        if twin in same:
+            continue
+        same.add(twin)
         often[point] += 1
         kinds[kind(point.style)] += 1
         chosen.append(((point, split), candidate))
@@ -153,6 +177,19 @@ def _sizes_near(style: Style, rows: int, pes: int, reach: int) -> tuple[tuple[in
     at = legal.index(min(legal, key=lambda x: (abs(x[0] - rows), -x[1])))
     found |= set(legal[max(0, at - reach) : at + reach + 1])
     return tuple(sorted(found))
+
+
+def _sides(layer: Layer) -> frozenset[int]:
+    """Lanes that rows, columns or taps of a layer fill; none where it has one tap."""
+    taps = {layer.R * layer.S, layer.R, layer.S} - {1}
+    pixels = {n for size in (layer.Y, layer.X) for n in (ceil_div(size, 2), size, 2 * size)}
+    return frozenset(taps | pixels) if taps else frozenset()
+
+
+@lru_cache(maxsize=1 << 12)
+def _fitting(style: Style, pes: int, sides: frozenset[int]) -> tuple[tuple[int, int], ...]:
+    """Legal shapes of an array, both of whose sides are among some."""
+    return tuple(sorted(x for x in _shapes(style, pes) if sides.issuperset(x)))
 
 
 @lru_cache(maxsize=1024)

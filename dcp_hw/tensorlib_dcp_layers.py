@@ -89,8 +89,8 @@ class Proven:
 
     Attributes:
         value: of DCP's design when it was proven; bound: no design is below.
-        shapes: whose lanes were bounded; designs: that may be below the tolerance; least: the one
-            whose bound is the least, `-` if none.
+        shapes: whose lanes were bounded; programs: evaluated exactly; designs: that may be below
+            the tolerance; least: the one whose bound is the least, `-` if none.
         cpu_seconds: shared by the objectives of a run.
     """
 
@@ -99,6 +99,7 @@ class Proven:
     value: float
     bound: float
     shapes: int
+    programs: int
     designs: int
     least: str
     cpu_seconds: float
@@ -123,7 +124,7 @@ def find_proofs(
         seconds = round(time.process_time() - began, 1)
         rows += [
             Proven(layer=layer.name, objective=name, value=one.value, bound=one.bound,
-                   shapes=one.shapes, designs=one.designs, least=one.least or "-",
+                   shapes=one.shapes, programs=one.programs, designs=one.designs, least=one.least or "-",
                    cpu_seconds=seconds)
             for name, one in found.items()
         ]  # fmt: skip

@@ -139,7 +139,7 @@ def _predictor(hardware: Hardware, weights: Path | None) -> DesignPredictor:
 # --- each layer alone ---------------------------------------------------------------
 
 
-LAYER_FULL = 2
+LAYER_FULL = 6
 """Of a layer's 16 designs: those whose mappings get a full search after the quick one."""
 
 
