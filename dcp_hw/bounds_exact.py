@@ -168,18 +168,19 @@ class Exactly:
         for n, split in enumerate(self.designs):
             some = rows[values[:, n] < limit]
             if len(some):
-                least, row = self._with_orders(n, split, lanes, some)
-                if least < limit:
-                    found[split] = least
-                if least < self.best[0]:
-                    self.best = least, split, lanes, row
+                exact, some = self.values(split, lanes, some)
+                at = int(np.argmin(exact))
+                if exact[at] < limit:
+                    found[split] = float(exact[at])
+                if exact[at] < self.best[0]:
+                    self.best = float(exact[at]), split, lanes, some[at]
         return found
 
-    def _with_orders(self, n: int, split: int, lanes: Lanes, rows: Ints) -> tuple[float, Ints]:
-        """The best of some programs on a design, over the sequencer's orders: value, columns."""
+    def values(self, split: int, lanes: Lanes, rows: Ints) -> tuple[Floats, Ints]:
+        """Values of some programs on a design in all the sequencer's orders, and their columns."""
         plan = self._plan(split, lanes)
         if plan is None:
-            return np.inf, rows[0]
+            return np.full(len(rows), np.inf), rows
         if plan.g[scan.CHAIN] == scan.NO_CHAIN:
             rows = np.repeat(rows, len(ORDERS), axis=0)
             for i, order in enumerate(ORDERS):
@@ -187,11 +188,10 @@ class Exactly:
                     LOOPS.index(x) for x in order
                 ]
         cycles, counters, _ = self._run(plan, rows)
-        nj = self._nj(cycles, counters)[:, n]
+        nj = self._nj(cycles, counters)[:, list(self.designs).index(split)]
         values = np.asarray(value(self.objective, cycles, nj), dtype=float)  # type: ignore[arg-type]
         values[cycles == 0] = np.inf
-        at = int(np.argmin(values))
-        return float(values[at]), rows[at]
+        return values, rows
 
     def _plan(self, split: int, lanes: Lanes) -> StreamPlan | None:
         return stream_plan(self.bound.problem, self.designs[split], lanes, int32=False)
