@@ -134,7 +134,7 @@ class Found:
         (dense(16, 32, 2, 2), "io", 16, 4),
         (dense(16, 32, 4, 2), "iw", 16, 2),
         (dense(16, 3, 3, 2, taps=3), "iw", 16, 2),
-        (dense(16, 3, 3, 2, taps=3), "iwho2", 16, 2),
+        (dense(16, 3, 7, 1, taps=3), "iwho2", 16, 2),
     ],
 )
 def test_bounds_leave_all_programs_below_and_the_least_is_found(
