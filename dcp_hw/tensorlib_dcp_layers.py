@@ -124,8 +124,8 @@ def find_proofs(
         seconds = round(time.process_time() - began, 1)
         rows += [
             Proven(layer=layer.name, objective=name, value=one.value, bound=one.bound,
-                   shapes=one.shapes, programs=one.programs, designs=one.designs, least=one.least or "-",
-                   cpu_seconds=seconds)
+                   shapes=one.shapes, programs=one.programs, designs=one.designs,
+                   least=one.least or "-", cpu_seconds=seconds)
             for name, one in found.items()
         ]  # fmt: skip
         _write(path, rows)
@@ -324,16 +324,21 @@ def main() -> int:
     p.add_argument("--hw", default="default")
     p.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
     p.add_argument("--proof", action="store_true", help="prove how good DCP's designs are")
+    p.add_argument("--layers", default="", help="of them, those to prove; all by default")
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--out", type=Path, default=Path("build/tensorlib-dcp"))
     options = p.parse_args()
     layers, hardware = LayerSet.load(options.layerset), load_hardware(options.hw)
     methods = [name for name in options.methods.split(",") if name]
+    wanted = {name for name in options.layers.split(",") if name} or {x.name for x in layers}
+    if unknown := sorted(wanted - {x.name for x in layers}):
+        p.error(f"--layers: no {', '.join(unknown)} in {layers.name}; names are in its CSV file")
     bests = find_optima(layers, hardware, options.out)
     proposed = propose_all(layers, hardware, options.out, methods, options.jobs)
     proofs: list[Proven] = _read(options.out / "proof.csv", Proven)
     if options.proof:
-        of_dcp = {(r.layer, r.objective): r.value for r in proposed if r.method == "dcp"}
+        of_dcp = {(r.layer, r.objective): r.value for r in proposed
+                  if r.method == "dcp" and r.layer in wanted}  # fmt: skip
         proofs = find_proofs(layers, hardware, options.out, of_dcp)
     text = markdown(bests, proposed, proofs, layers.name)
     (options.out / "layers.md").write_text(text, encoding="utf-8")
