@@ -22,7 +22,7 @@ from dcp_hw.bounds_exact import Exactly, Leaf
 from dcp_hw.bounds_facts import FACTS
 from dcp_hw.bounds_points import PointTable
 from dcp_hw.bounds_programs import BELOW, CAPACITY, NONE, Least, PointBound
-from dcp_hw.bounds_sized import least_sized
+from dcp_hw.bounds_sized import least_of_tiles, least_sized
 from dcp_hw.bounds_tiles import COLUMNS, channel_table, fill_borders, pixel_table
 from dcp_hw.candidates import SPLITS
 from dcp_hw.funnel_near import probe
@@ -158,55 +158,84 @@ class Below:
             key = _digest(g, a, prices)  # mirror images and more skew have the same bounds
             if key in self._none:
                 continue
-            splits = self._splits(bound, way, prices, sized, scratch)
-            if not splits:
+            if not self._maybe(g, a, prices, scratch):
                 self._none.add(key)
                 continue
-            for split, found in self._exact(point, bound, way, prices, sized, splits).items():
-                self.designs[point, split] = min(found, self.designs.get((point, split), np.inf))
+            sized.fill(g, a)
+            tiles = sized.tiles(g, a, prices[BELOW], self.goal, self.roof)
+            if tiles is None:  # too many to look at
+                found = self._bounds(bound, way, prices, sized)
+            else:
+                leaves = [(Leaf(way, *one), self._splits(bound, Leaf(way, *one), prices, sized))
+                          for one in tiles]  # fmt: skip
+                found = self._exact(point, bound, prices, sized, leaves)
+                if not any(splits for _, splits in leaves):
+                    self._none.add(key)
+            for split, least in found.items():
+                self.designs[point, split] = min(least, self.designs.get((point, split), np.inf))
 
-    def _splits(
-        self, bound: PointBound, way: int, prices: Floats, sized: Sized, scratch: Ints
-    ) -> dict[int, float]:
-        """Splits at which the bound of some lanes is below the roof."""
-        _, g, a = bound.ways[way]
+    def _maybe(self, g: Ints, a: Ints, prices: Floats, scratch: Ints) -> bool:
+        """Whether the faster bound of some lanes is below the roof, or does not tell."""
         # tiles with fewer channels, EXECs of one pixel: what the faster bound does not know
-        unsure = (g[scan.BYTES] and not g[scan.DEPTHWISE]) or g[scan.CHAIN] == scan.WEIGHT_CHAIN
-        below, found = prices[BELOW], {}
-        if not unsure and kernel.least(g, a, below, self.goal, self.roof, scratch)[0] >= self.roof:
-            return {}
-        sized.fill(g, a)
-        if sized.least(g, a, below, self.goal, self.roof).value >= self.roof:
-            return {}
-        for split in np.flatnonzero(np.isfinite(prices[:BELOW, kernel.PER_CYCLE])).tolist():
+        if (g[scan.BYTES] and not g[scan.DEPTHWISE]) or g[scan.CHAIN] == scan.WEIGHT_CHAIN:
+            return True
+        found = kernel.least(g, a, prices[BELOW], self.goal, self.roof, scratch)
+        return bool(found[0] < self.roof)
+
+    def _bounds(
+        self, bound: PointBound, way: int, prices: Floats, sized: Sized
+    ) -> dict[int, float]:
+        """Bounds of some lanes at the splits where they are below the roof."""
+        _, g, a = bound.ways[way]
+        found = {}
+        for split in _usable(prices):
             g[list(CAPACITY)] = bound.rooms[split]
             least = sized.least(g, a, prices[split], self.goal, self.roof).value
             if least < self.roof:
                 found[split] = least
         return found
 
+    def _splits(
+        self, bound: PointBound, leaf: Leaf, prices: Floats, sized: Sized
+    ) -> tuple[int, ...]:
+        """Splits at which the bound of some tiles is below the roof."""
+        _, g, a = bound.ways[leaf.way]
+        found = []
+        for split in _usable(prices):
+            g[list(CAPACITY)] = bound.rooms[split]
+            least = least_of_tiles(
+                g, a, prices[split], self.goal, self.roof, *leaf.sizes, leaf.trim,
+                sized.borders(g, a), sized.facts, _NOTHING,
+            )[0]  # fmt: skip
+            if least < self.roof:
+                found.append(split)
+        return tuple(found)
+
     def _exact(
-        self, point: int, bound: PointBound, way: int, prices: Floats, sized: Sized,
-        splits: Mapping[int, float],
-    ) -> Mapping[int, float]:  # fmt: skip
-        """Of splits whose bounds are below, the best programs that are; or the bounds."""
+        self, point: int, bound: PointBound, prices: Floats, sized: Sized,
+        leaves: list[tuple[Leaf, tuple[int, ...]]],
+    ) -> dict[int, float]:  # fmt: skip
+        """The best programs of tiles that are below the roof, by split."""
         place, hardware = self.table.field.points[point], self.table.hardware
+        splits = sorted({n for _, some in leaves for n in some})
         made = {n: place.candidate(SPLITS[n], hardware) for n in splits}
         designs = {n: one.design for n, one in made.items() if one is not None}
         if not designs:
             return {}
-        _, g, a = bound.ways[way]
-        g[list(CAPACITY)] = bound.rooms[BELOW]
-        tiles = sized.tiles(g, a, prices[BELOW], self.goal, self.roof)
-        if tiles is None:
-            return {n: splits[n] for n in designs}
         exactly = Exactly(bound, designs, hardware, self.objective)
-        borders, best = sized.borders(g, a), {}
-        for trim, sizes in tiles:
-            found = exactly.least(Leaf(way, trim, sizes), prices, borders, self.roof)
-            best |= {n: min(x, best.get(n, np.inf)) for n, x in found.items()}
+        best: dict[int, float] = {}
+        for leaf, some in leaves:
+            if designs.keys() & some:
+                _, g, a = bound.ways[leaf.way]
+                found = exactly.least(leaf, prices, sized.borders(g, a), self.roof)
+                best |= {n: min(x, best.get(n, np.inf)) for n, x in found.items()}
         self.programs += exactly.programs
         return best
+
+
+def _usable(prices: Floats) -> list[int]:
+    """Splits that leave no bank empty."""
+    return np.flatnonzero(np.isfinite(prices[:BELOW, kernel.PER_CYCLE])).tolist()
 
 
 def _digest(*arrays: NDArray[Any]) -> bytes:
