@@ -184,11 +184,13 @@ def propose_all(
     rows = _read(path, Proposed)
     for objective in OBJECTIVES:
         for method in methods:
-            if any((r.objective, r.method) == (objective, method) for r in rows):
+            done = {r.layer for r in rows if (r.objective, r.method) == (objective, method)}
+            missing = tuple(x for x in layers if x.name not in done)
+            if not missing:
                 continue
             began = time.process_time()
             known = Known(hardware, objective, jobs)
-            bests, spent = dcp.layer_bests(tuple(layers), known, settings=METHODS[method])
+            bests, spent = dcp.layer_bests(missing, known, settings=METHODS[method])
             for best in bests:
                 cost = FAILED if best.outcome is None else cost_of(best.outcome)
                 rows.append(
