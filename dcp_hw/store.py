@@ -206,7 +206,8 @@ def _records(path: Path) -> list[Record]:
             "hash); move it away to use the rest, or bring it back from a copy"
         )
     try:
-        table = parquet.read_table(io.BytesIO(data))
+        # from a Python file, threads of Arrow may outlive the read and abort the process at its end
+        table = parquet.read_table(pa.BufferReader(data), use_threads=False)
         if (table.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT.encode():
             raise StoreError(f"{path}: not a part of format {FORMAT} of a store of measurements")
         rows = table.to_pylist()

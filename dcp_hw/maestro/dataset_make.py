@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -161,7 +160,7 @@ def _planned(folder: Folder, ground: Ground, threads: int) -> Plan:
         folder.write(_MACHINES, table_bytes(table))
     content = folder.read(_RECIPES)
     if content is not None:
-        return _plan_of(ground, pq.read_table(io.BytesIO(content)))
+        return _plan_of(ground, pq.read_table(pa.BufferReader(content), use_threads=False))
     with progress("probes for dataflows", plans.PROBES) as advance:
         plan = plans.choose(ground, threads=threads, advance=advance)
     folder.write(_RECIPES, table_bytes(_recipe_table(plan)))

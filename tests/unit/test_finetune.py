@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +28,7 @@ from tensorlib.families import family
 from tensorlib.program import End, Load
 from tensorlib.program import Store as StoreCommand
 
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("mac", "registers", "adders", "input_sram", "weight_sram", "output_sram")
 PARTS += ("requantise", "bus_in", "bus_out", "leakage")
 
@@ -89,6 +92,17 @@ def test_store_gives_back_what_was_added_once(tmp_path: Path) -> None:
     assert again.read() == [record(n, made_at=r.made_at) for n, r in enumerate(again.read())]
     assert [r.key for r in again.read()] == [f"key{n}" for n in range(5)]
     assert len(list(place.iterdir())) == 2
+
+
+def test_reading_a_store_does_not_abort_the_process(tmp_path: Path) -> None:
+    """Arrow's threads must not outlive the read; with a Python file they did in three of ten."""
+    Store(tmp_path).append([record(n) for n in range(3)])
+    read = (
+        "from pathlib import Path; from dcp_hw.store import Store; "
+        f"assert len(Store(Path({str(tmp_path)!r})).read()) == 3"
+    )
+    ends = [subprocess.run([sys.executable, "-c", read], cwd=ROOT).returncode for _ in range(8)]
+    assert ends == [0] * 8
 
 
 def test_store_keeps_kinds_apart(tmp_path: Path) -> None:
