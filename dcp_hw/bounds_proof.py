@@ -155,7 +155,7 @@ class Below:
         for way, (_, g, a) in enumerate(bound.ways):
             prices = stored(self.layer, g, bound.prices)
             g[list(CAPACITY)] = bound.rooms[BELOW]
-            key = _digest(g, a, prices)  # mirror images and more skew have the same bounds
+            key = _digest(g, a, prices, bound.rooms)  # mirror images, more skew: the same
             if key in self._none:
                 continue
             if not self._maybe(g, a, prices, scratch):
